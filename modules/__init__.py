@@ -1,0 +1,1 @@
+"""Energy-based generative models by (cooperative) diffusion recovery likelihood."""
