@@ -1,0 +1,18 @@
+"""Data sets: real ones through Hugging Face datasets, and embedded ones that need no network."""
+
+from modules.data.base import Data, Examples, MemoryExamples
+from modules.data.digits import Digits, digits_split
+from modules.data.points import Checkerboard, GaussianMixture2D, Rings
+from modules.data.stream import TrainingStream
+
+__all__ = [
+    "Checkerboard",
+    "Data",
+    "Digits",
+    "Examples",
+    "GaussianMixture2D",
+    "MemoryExamples",
+    "Rings",
+    "TrainingStream",
+    "digits_split",
+]

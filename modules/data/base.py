@@ -1,0 +1,90 @@
+"""What a data set is: a `Data` says what it holds, its `open()` does the reading and gives `Examples`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from modules.checks import check_integer, check_shape
+
+
+class Examples(ABC):
+    """An opened data set: examples by index.
+
+    Attributes:
+        shape: of one example, (c, h, w) or (d,).
+        class_names: one name a class; empty without labels.
+    """
+
+    shape: tuple[int, ...]
+    class_names: list[str]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of examples."""
+
+    @abstractmethod
+    def rows(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Examples by index.
+
+        Args:
+            indices: (n,) int64 in 0..len-1.
+        Returns:
+            image (n, *shape) float32 in [-1, 1] (points: of order one) and labels (n, A) int64, one
+            column an attribute (A = 1 for plain class labels); -1 = none.
+        Raises:
+            DataError: naming the index or file that cannot be read.
+        """
+
+
+class Data(ABC):
+    """A data set to be opened. Making one reads nothing.
+
+    Args:
+        shape: of one example, (c, h, w) or (d,).
+        num_classes: of the labels; 0 leaves labels out (each is -1).
+    Attributes:
+        class_names: one name a class; where only the files know them, empty until `open`.
+    """
+
+    def __init__(self, shape: tuple[int, ...], num_classes: int = 0) -> None:
+        self.shape = check_shape(f"{type(self).__name__}.shape", shape)
+        check_integer(f"{type(self).__name__}.num_classes", num_classes, low=0)
+        self.num_classes = num_classes
+        self.class_names: list[str] = []
+
+    @abstractmethod
+    def open(self) -> Examples:
+        """Read what must be read. Raises DataError, one line, for what is missing or broken."""
+
+
+class MemoryExamples(Examples):
+    """Examples held in memory.
+
+    Args:
+        images: (n, *shape) uint8, given out as x/127.5 - 1; or float, given out as they are.
+        labels: (n,) or (n, A) int64; None where there are none.
+        class_names: one name a class.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor | None = None, class_names: Sequence[str] = ()) -> None:
+        if labels is None:
+            labels = torch.full((images.shape[0],), -1)
+        self.images = images
+        self.labels = labels.reshape(images.shape[0], -1)
+        self.shape = tuple(images.shape[1:])
+        self.class_names = list(class_names)
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    def rows(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        return to_unit_range(self.images[indices]), self.labels[indices]
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """8-bit values 0..255 to float32 in [-1, 1]: x/127.5 - 1. Floats pass as they are."""
+    return images.float() / 127.5 - 1.0 if images.dtype == torch.uint8 else images.float()

@@ -1,0 +1,170 @@
+"""Sets of points in the plane, made by code: a checkerboard, a ring of Gaussians, rings.
+
+Point i of a set is a function of (seed, i) alone. The sets are as good as infinite: `length`
+examples a pass, 2^20 unless told otherwise. All lie in about [-1, 1]², the range of images.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+
+import gin
+import torch
+from torch import Tensor
+
+from modules.checks import ConfigurationError, check_integer, check_number
+from modules.data.base import Data, Examples
+from modules.noise import Noise
+
+
+class Points(Data):
+    """A set of points (2,) with one label each: the square, mode or ring it belongs to.
+
+    Args:
+        num_classes: the number of these, or 0 to leave the labels out.
+        length: of one pass over the set, at most 2^32.
+        seed: of the points.
+    """
+
+    def __init__(self, num_parts: int, num_classes: int, length: int, seed: int) -> None:
+        super().__init__((2,), num_classes)
+        name = type(self).__name__
+        check_integer(f"{name}.length", length, low=1, high=2**32)
+        check_integer(f"{name}.seed", seed)
+        if num_classes not in (0, num_parts):
+            raise ConfigurationError(
+                f"{name}.num_classes must be {num_parts} or 0 (no labels), got {num_classes}"
+            )
+        self.num_parts, self.length, self.seed = num_parts, length, seed
+        self.class_names = [str(i) for i in range(num_classes)]
+
+    @abstractmethod
+    def place(self, part: Tensor, noise: Noise) -> Tensor:
+        """A point (n, 2) of each of the parts `part` (n,) int64."""
+
+    def open(self) -> Examples:
+        return _PointExamples(self)
+
+
+class _PointExamples(Examples):
+    def __init__(self, points: Points) -> None:
+        self.points, self.shape, self.class_names = points, points.shape, points.class_names
+
+    def __len__(self) -> int:
+        return self.points.length
+
+    def rows(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        noise = Noise(self.points.seed, indices, stream="points")
+        part = noise.integers("part", 0, self.points.num_parts)
+        label = part if self.points.num_classes else torch.full_like(part, -1)
+        return self.points.place(part, noise), label[:, None]
+
+
+@gin.register
+class Checkerboard(Points):
+    """The papers' checkerboard: uniform on 8 of the 16 unit squares of [-2, 2]², times `scale`.
+
+    Square (i, j), i, j = 0..3 from the lower left corner, is filled where i + j is even.
+
+    Args:
+        scale: multiplies the coordinates; 0.5 puts the board on [-1, 1]² with squares of side 0.5.
+        num_classes: 8 (the square, 2i + j//2), or 0 to leave the labels out.
+        length, seed: see `Points`.
+    """
+
+    def __init__(self, scale: float = 0.5, num_classes: int = 0, length: int = 2**20, seed: int = 0) -> None:
+        super().__init__(8, num_classes, length, seed)
+        check_number("Checkerboard.scale", scale, above=0)
+        self.scale = scale
+
+    def place(self, part: Tensor, noise: Noise) -> Tensor:
+        column = part // 2
+        row = 2 * (part % 2) + column % 2
+        corner = torch.stack([column, row], 1) - 2.0
+        return self.scale * (corner + noise.uniform("point", (2,)))
+
+    def cell(self, points: Tensor) -> Tensor:
+        """The filled square of each point (n, 2): (n,) int64 in 0..7, -1 outside all of them."""
+        square = torch.floor(points / self.scale).long() + 2
+        column, row = square[:, 0], square[:, 1]
+        on_board = ((square >= 0) & (square <= 3)).all(1)
+        filled = on_board & ((column + row) % 2 == 0)
+        return torch.where(filled, 2 * column + row // 2, torch.full_like(column, -1))
+
+    def inside(self, points: Tensor) -> Tensor:
+        """Whether each point (n, 2) lies in a filled square: (n,) bool."""
+        return self.cell(points) >= 0
+
+
+@gin.register
+class GaussianMixture2D(Points):
+    """Isotropic Gaussians of equal weight around a circle.
+
+    Mode k of K has the mean radius·(cos 2πk/K, sin 2πk/K) and the covariance std²·I.
+
+    Args:
+        num_modes: K.
+        radius, std: of the circle and of each mode.
+        num_classes: K (the mode), or 0 to leave the labels out.
+        length, seed: see `Points`.
+    """
+
+    def __init__(
+        self,
+        num_modes: int = 8,
+        radius: float = 0.75,
+        std: float = 0.08,
+        num_classes: int = 0,
+        length: int = 2**20,
+        seed: int = 0,
+    ) -> None:
+        check_integer("GaussianMixture2D.num_modes", num_modes, low=1)
+        check_number("GaussianMixture2D.radius", radius, low=0)
+        check_number("GaussianMixture2D.std", std, above=0)
+        super().__init__(num_modes, num_classes, length, seed)
+        self.radius, self.std = radius, std
+
+    @property
+    def means(self) -> Tensor:
+        """Means of the modes, (K, 2)."""
+        angle = 2 * math.pi * torch.arange(self.num_parts) / self.num_parts
+        return self.radius * torch.stack([angle.cos(), angle.sin()], 1)
+
+    def place(self, part: Tensor, noise: Noise) -> Tensor:
+        return self.means[part] + self.std * noise.normal("point", (2,))
+
+
+@gin.register
+class Rings(Points):
+    """Concentric rings of equal weight: ring k of K at radius 0.9(k + 1)/K, with radial noise.
+
+    Args:
+        num_rings: K.
+        std: of the normal radial noise.
+        num_classes: K (the ring, from the inside), or 0 to leave the labels out.
+        length, seed: see `Points`.
+    """
+
+    def __init__(
+        self,
+        num_rings: int = 2,
+        std: float = 0.03,
+        num_classes: int = 0,
+        length: int = 2**20,
+        seed: int = 0,
+    ) -> None:
+        check_integer("Rings.num_rings", num_rings, low=1)
+        check_number("Rings.std", std, low=0)
+        super().__init__(num_rings, num_classes, length, seed)
+        self.std = std
+
+    @property
+    def radii(self) -> Tensor:
+        """Radii of the rings, (K,)."""
+        return 0.9 * torch.arange(1, self.num_parts + 1) / self.num_parts
+
+    def place(self, part: Tensor, noise: Noise) -> Tensor:
+        angle = 2 * math.pi * noise.uniform("angle")
+        radius = self.radii[part] + self.std * noise.normal("radius", ())
+        return radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
