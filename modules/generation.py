@@ -1,0 +1,106 @@
+"""The walk down the levels, from noise to data (spec §6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import gin
+import torch
+from torch import Tensor
+
+from modules.checks import check_instance, check_number
+from modules.energies.base import Energy
+from modules.guidance import Guidance, NoGuidance
+from modules.initializers.base import Initializer
+from modules.recovery import RecoveryPotential, energy_and_grad
+from modules.samplers.base import Sampler
+from modules.schedules import Schedule
+from modules.tensors import expand_as
+from modules.types import NoiseSource, Transition
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One walk: x (b, ...) the denoised end, and levels, x_T first and x_0 last."""
+
+    x: Tensor
+    levels: list[Tensor]
+
+
+@gin.register
+class Generation:
+    """Samples from trained networks: x_T ~ N(0, I), then proposal and chain per level, then denoising.
+
+    Args:
+        sampler: the chain at each level.
+        guidance: how labels enter.
+        denoise_factor: r of the last step (spec §6): 0 none, 1 Tweedie's formula, 2 as CDRL published.
+    """
+
+    def __init__(
+        self, sampler: Sampler, guidance: Guidance | None = None, denoise_factor: float = 1.0
+    ) -> None:
+        check_instance("Generation.sampler", sampler, Sampler)
+        check_instance("Generation.guidance", guidance, (Guidance, type(None)))
+        check_number("Generation.denoise_factor", denoise_factor, low=0)
+        self.sampler = sampler
+        self.guidance = guidance or NoGuidance()
+        self.denoise_factor = denoise_factor
+
+    def sample(
+        self,
+        energy: Energy,
+        initializer: Initializer,
+        schedule: Schedule,
+        label: Tensor,
+        noise: NoiseSource,
+        shape: tuple[int, ...],
+    ) -> Sampled:
+        """Samples x (b, *shape), one for each label (b,) (-1 = none), by the noise of each row."""
+        levels = list(self.walk(energy, initializer, schedule, label, noise, shape))
+        return Sampled(self.denoise(energy, schedule, levels[-1], label), levels)
+
+    @torch.no_grad()
+    def walk(
+        self,
+        energy: Energy,
+        initializer: Initializer,
+        schedule: Schedule,
+        label: Tensor,
+        noise: NoiseSource,
+        shape: tuple[int, ...],
+    ) -> Iterator[Tensor]:
+        """x_T, x_{T-1}, ..., x_0, each (b, *shape)."""
+        x = noise.normal("x_T", shape)
+        yield x
+        for level in range(schedule.num_levels, 0, -1):
+            transition = schedule.transition(torch.full_like(label, level), x.dtype)
+            x = self.descend(energy, initializer, transition, x, label, noise.child(f"level {level}"))
+            yield x
+
+    def descend(
+        self,
+        energy: Energy,
+        initializer: Initializer,
+        transition: Transition,
+        x_t: Tensor,
+        label: Tensor,
+        noise: NoiseSource,
+    ) -> Tensor:
+        """One level: x_t -> x_s."""
+        mean = self.guidance.mean(initializer, x_t, transition, label)
+        y = initializer.propose(mean, transition, noise)
+        potential = RecoveryPotential(self.guidance.energy(energy, transition, label), transition, x_t)
+        y = self.sampler.sample(potential, y, transition.step_size, noise).y
+        return y / expand_as(transition.y_scale, y)
+
+    def denoise(self, energy: Energy, schedule: Schedule, x_0: Tensor, label: Tensor) -> Tensor:
+        """x̂ = (x_0 + r σ̄_0² ∇_{x_0}[f(y_scale x_0)/s_1²]) / √ᾱ_0 (spec §6)."""
+        first = schedule.transition(torch.ones_like(label), x_0.dtype)
+        if self.denoise_factor > 0:
+            scale = expand_as(first.y_scale, x_0)
+            _, slope = energy_and_grad(self.guidance.energy(energy, first, label), scale * x_0)
+            score = -slope * scale / expand_as(first.energy_scale, x_0)
+            x_0 = x_0 + self.denoise_factor * expand_as(first.sigma_s**2, x_0) * score
+        return x_0 / expand_as(first.alpha_s, x_0)

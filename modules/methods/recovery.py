@@ -1,0 +1,130 @@
+"""Diffusion recovery likelihood, alone (DRL) or cooperative (CDRL): the training step (spec §5)."""
+
+from __future__ import annotations
+
+import gin
+import torch
+from torch import Tensor, nn
+
+from modules.checks import ConfigurationError, check_bool, check_instance, check_number
+from modules.energies.base import Energy
+from modules.forward import independent_pair, shared_noise_pair
+from modules.initializers.base import Initializer
+from modules.layers.spectral import power_iterate
+from modules.losses.cooperative import CooperativeLoss, WarmStart
+from modules.losses.likelihood import RecoveryLikelihoodLoss
+from modules.methods.base import Method
+from modules.recovery import RecoveryPotential
+from modules.samplers.base import Sampler
+from modules.schedules import Schedule
+from modules.tensors import expand_as
+from modules.types import Batch, LossOutput, NoiseSource
+
+
+@gin.register
+class RecoveryLikelihood(Method):
+    """DRL with the copy initializer and independent noises, CDRL with a network and shared noise.
+
+    Args:
+        energy, initializer: the networks (a CopyInitializer learns nothing).
+        schedule: the ladder.
+        sampler: the chain from the proposal to the negative sample.
+        shared_noise: CDRL's pair (x_s, x_t) with one ε, or DRL's with two (spec §5).
+        energy_loss, initializer_loss: spec §5.
+        warm_start: of the initializer; None as in the papers.
+        label_dropout: probability with which a label is hidden, for classifier-free guidance (spec §7).
+    """
+
+    def __init__(
+        self,
+        energy: Energy,
+        initializer: Initializer,
+        schedule: Schedule,
+        sampler: Sampler,
+        shared_noise: bool,
+        energy_loss: RecoveryLikelihoodLoss | None = None,
+        initializer_loss: CooperativeLoss | None = None,
+        warm_start: WarmStart | None = None,
+        label_dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        check_instance("RecoveryLikelihood.energy", energy, Energy)
+        check_instance("RecoveryLikelihood.initializer", initializer, Initializer)
+        check_instance("RecoveryLikelihood.schedule", schedule, Schedule)
+        check_instance("RecoveryLikelihood.sampler", sampler, Sampler)
+        check_bool("RecoveryLikelihood.shared_noise", shared_noise)
+        check_instance("RecoveryLikelihood.warm_start", warm_start, (WarmStart, type(None)))
+        check_number("RecoveryLikelihood.label_dropout", label_dropout, low=0, high=1)
+        self.energy, self.initializer, self.schedule, self.sampler = energy, initializer, schedule, sampler
+        self.shared_noise, self.label_dropout = shared_noise, label_dropout
+        self.energy_loss = energy_loss or RecoveryLikelihoodLoss()
+        self.initializer_loss = initializer_loss or CooperativeLoss()
+        self.warm_start = warm_start
+        self._initializer_learns = any(True for _ in initializer.parameters())
+        if warm_start is not None and not self._initializer_learns:
+            raise ConfigurationError("RecoveryLikelihood.warm_start needs an initializer that has parameters")
+        self._warm = self._energy_learns = True
+        self.begin_step(0)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The energy, and the initializer if it has parameters."""
+        learns = {"energy": self.energy}
+        return {**learns, "initializer": self.initializer} if self._initializer_learns else learns
+
+    def begin_step(self, step: int) -> None:
+        """One power iteration of every spectral norm, before the positives; the phase of the warm start."""
+        warm = self.warm_start
+        self._warm = warm is not None and step < warm.num_steps
+        self._energy_learns = warm is None or step >= warm.energy_start
+        if self._energy_learns:
+            power_iterate(self.energy)
+
+    def forward(self, batch: Batch, noise: NoiseSource) -> LossOutput:
+        """Losses of data (b, ...) at uniform t in 1..T (spec §5)."""
+        x, label = batch.image, self._drop(batch.label, noise)
+        t = noise.integers("t", 1, self.schedule.num_levels + 1)
+        transition = self.schedule.transition(t, x.dtype)
+        pair = shared_noise_pair if self.shared_noise else independent_pair
+        x_s, x_t = pair(x, transition, noise)
+        losses, watch = {}, {}
+
+        # proposal y⁰ = g(x_t) + noise
+        mean = self.initializer.mean(x_t, transition, label)
+        proposal = self.initializer.propose(mean, transition, noise)
+        if self.warm_start is not None and self._warm:
+            losses["initializer"] = self.warm_start(mean, x, x_t, transition)
+
+        if self._energy_learns:
+            # y⁻: the chain on p(y | x_t) from the proposal; y⁺ = y_scale x_s
+            potential = RecoveryPotential(self.energy.at(transition, label), transition, x_t)
+            chain = self.sampler.sample(potential, proposal, transition.step_size, noise)
+            y_pos = expand_as(transition.y_scale, x_s) * x_s
+            positive, negative = self._energies(y_pos, chain.y, transition.map(_twice), _twice(label))
+
+            losses["energy"] = self.energy_loss(positive, negative, transition)
+            if self._initializer_learns and not self._warm:
+                losses["initializer"] = self.initializer_loss(proposal, chain.y)
+            watch = {
+                "energy_positive": positive.detach(),
+                "energy_negative": negative.detach(),
+                "displacement": chain.displacement,
+                "chain_grad_norm": chain.grad_norm,
+            }
+        return LossOutput(losses, t, watch)
+
+    def _energies(
+        self, y_pos: Tensor, y_neg: Tensor, transition: object, label: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """E(y⁺) and E(y⁻) (b,) from one evaluation of both."""
+        positive, negative = self.energy(torch.cat([y_pos, y_neg]), transition, label).chunk(2)
+        return positive, negative
+
+    def _drop(self, label: Tensor, noise: NoiseSource) -> Tensor:
+        """Hide labels (b,) with probability label_dropout."""
+        if self.energy.num_classes == 0:
+            return torch.full_like(label, -1)
+        return torch.where(noise.uniform("label dropout") < self.label_dropout, -1, label)
+
+
+def _twice(x: Tensor) -> Tensor:
+    return torch.cat([x, x])
