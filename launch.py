@@ -1,0 +1,187 @@
+"""The command line: a task, its configuration and its options; every fault in one line."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent
+if str(ROOT) not in sys.path:  # started from elsewhere, or by a launcher
+    sys.path.insert(0, str(ROOT))
+
+from modules.checks import ConfigurationError, UserError, nearest  # noqa: E402
+
+EXAMPLES = """\
+examples:
+  python launch.py --gin gin/cdrl_digits.gin
+  python launch.py --gin gin/cdrl_digits.gin --set "Langevin.num_steps=30" --output runs/k30
+  python launch.py --gin mine.gin --import my_sampler.py --dry-run
+  python launch.py --gin gin/cdrl_digits.gin --output runs/k30 --resume
+  python launch.py --task generate --run runs/k30 --num 64 --seed 0
+  torchrun --nproc_per_node 2 launch.py --gin gin/cdrl_cifar10.gin
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a task; returns the exit code: 0 done, 2 a fault in what was given, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except UserError as error:
+        if "--traceback" in arguments:
+            raise
+        rank = os.environ.get("RANK", "0")
+        process = "" if rank == "0" else f"[process {rank}] "
+        print(f"{process}error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def tasks() -> dict[str, str]:
+    """Name -> purpose of each module in modules/tasks with `add_arguments` and `run`; imports none."""
+    found = {}
+    for path in sorted((ROOT / "modules" / "tasks").glob("[!_]*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        if {"add_arguments", "run"} <= functions:
+            found[path.stem] = (ast.get_docstring(tree) or "").split("\n")[0]
+    return found
+
+
+def gin_files() -> dict[str, str]:
+    """Path -> purpose, from the first comment line, of each runnable file in gin/."""
+    found = {}
+    for path in sorted((ROOT / "gin").glob("*.gin")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        comment = next((line for line in lines if line.startswith("#")), "#")
+        found[f"gin/{path.name}"] = comment.lstrip("# ").strip()
+    return found
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, raised."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigurationError(f"{message} (see --help)")
+
+
+def _run(argv: list[str]) -> int:
+    known = tasks()
+    name = _task_name(argv)
+    if name not in known:
+        listed = ", ".join(known)
+        raise ConfigurationError(f"--task {name}: no such task.{nearest(name, list(known))} Tasks: {listed}")
+    _check_gin_config()
+    task = importlib.import_module(f"modules.tasks.{name}")
+    parser = _Parser(
+        prog="launch.py",
+        description="Train energy-based models by recovery likelihood, and use what was trained.",
+        epilog=_epilog(known),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_common(parser)
+    task.add_arguments(parser.add_argument_group(f"options of --task {name}", known[name]))
+    try:
+        arguments, unknown = parser.parse_known_args(argv)
+    except SystemExit as done:  # --help
+        return int(done.code or 0)
+    if unknown:
+        raise _unknown_argument(unknown[0], parser, name)
+    return int(task.run(arguments) or 0)
+
+
+def _task_name(argv: list[str]) -> str:
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--task", default="train")
+    return str(parser.parse_known_args(argv)[0].task)
+
+
+def _check_gin_config() -> None:
+    """Components need gin-config when they are imported; without it `import gin` finds our folder gin/."""
+    try:
+        import gin
+    except ImportError:
+        found = False
+    else:
+        found = hasattr(gin, "register")
+    if not found:
+        raise ConfigurationError("the package gin-config is not installed: pip install gin-config")
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--task", default="train", metavar="NAME", help="what to do: one of the tasks below (default train)")
+    add(
+        "--gin",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a gin file; a later one overrides (repeatable)",
+    )
+    add(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="BINDING",
+        help='one setting over the files, such as "Langevin.num_steps=30" (repeatable)',
+    )
+    add(
+        "--import",
+        action="append",
+        default=[],
+        dest="imports",
+        metavar="MODULE",
+        help="a module or .py file with components of your own (repeatable)",
+    )
+    add("--run", metavar="DIR", help="the folder of a trained run, for the tasks that use one")
+    add("--output", metavar="DIR", help="where to write (default: a new folder)")
+    add(
+        "--resume",
+        nargs="?",
+        const="latest",
+        metavar="CHECKPOINT",
+        help="continue the run in --output, from its latest checkpoint or from the one named",
+    )
+    add(
+        "--dry-run",
+        action="store_true",
+        help="build everything, print the configuration and sizes, run nothing",
+    )
+    add("--traceback", action="store_true", help="show where in the code an error was raised")
+
+
+def _epilog(known: dict[str, str]) -> str:
+    """Examples, tasks and gin files, below the options."""
+    sections = [EXAMPLES, _table("tasks (--task NAME --help shows a task's own options):", known)]
+    files = gin_files()
+    if files:
+        sections.append(_table("gin files:", files))
+    return "\n".join(sections)
+
+
+def _table(head: str, rows: dict[str, str]) -> str:
+    width = max(map(len, rows), default=0)
+    return "\n".join([head, *(f"  {name:<{width}}  {purpose}" for name, purpose in rows.items()), ""])
+
+
+def _unknown_argument(given: str, parser: argparse.ArgumentParser, task: str) -> ConfigurationError:
+    if not given.startswith("-"):
+        meant = f" Did you mean --gin {given}?" if given.endswith(".gin") else ""
+        return ConfigurationError(f"unexpected argument {given!r}.{meant}")
+    option = given.split("=")[0]
+    options = [name for action in parser._actions for name in action.option_strings]
+    return ConfigurationError(f"--task {task} has no option {option}.{nearest(option, options)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
