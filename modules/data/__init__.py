@@ -2,7 +2,9 @@
 
 from modules.data.base import Data, Examples, MemoryExamples
 from modules.data.digits import Digits, digits_split
+from modules.data.hub import HuggingFaceData
 from modules.data.points import Checkerboard, GaussianMixture2D, Rings
+from modules.data.shapes import Shapes
 from modules.data.stream import TrainingStream
 
 __all__ = [
@@ -11,8 +13,10 @@ __all__ = [
     "Digits",
     "Examples",
     "GaussianMixture2D",
+    "HuggingFaceData",
     "MemoryExamples",
     "Rings",
+    "Shapes",
     "TrainingStream",
     "digits_split",
 ]

@@ -1,0 +1,123 @@
+"""One loader for real images: Hugging Face datasets, from the Hub or from files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import gin
+import torch
+from torch import Tensor
+
+from modules.checks import (
+    ConfigurationError,
+    DataError,
+    check_choice,
+    check_instance,
+    check_integer,
+)
+from modules.data.base import Data, Examples, MemoryExamples
+from modules.data.images import MODES
+from modules.data.labels import find_label_column, read_attributes, read_labels
+from modules.data.pictures import BadImages, MappedExamples, Pictures, decode_all, find_image_column
+from modules.data.sources import open_source
+
+
+@gin.register
+class HuggingFaceData(Data):
+    """Images of any mode and size, with labels or attributes, through Hugging Face datasets.
+
+    Sets of up to `in_memory_limit_bytes` (decoded: n·c·h·w) are decoded once and kept as 8-bit
+    images; larger ones stay memory-mapped and are decoded when asked for. See modules/data/images.py
+    for colours and sizes, labels.py for labels, sources.py for sources.
+
+    Args:
+        source: a parquet or arrow file or a folder of them, a `save_to_disk` folder, a folder of
+            images, or a name on the Hub.
+        shape: (c, h, w) images are brought to; c = 1 grey, 3 RGB, 4 RGBA.
+        split: of the source.
+        config: the configuration of a set on the Hub that has several.
+        image_column: the column of images; None finds it.
+        label_column: the column of class labels; None finds it where labels are wanted.
+        attribute_columns: columns of attributes in place of labels, each (attribute, value) one class.
+        num_classes: of the set, which `open` checks; 0 leaves labels out.
+        in_memory_limit_bytes: see above.
+        num_workers: threads that decode a set into memory; more than one pays for photos, not for icons.
+        on_bad_image: "raise", or "skip" images that cannot be decoded: left out of a set in memory,
+            replaced by the next good one of a set that stays mapped.
+        max_bad_images: how many may be skipped.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        shape: tuple[int, ...],
+        split: str = "train",
+        config: str | None = None,
+        image_column: str | None = None,
+        label_column: str | None = None,
+        attribute_columns: Sequence[str] = (),
+        num_classes: int = 0,
+        in_memory_limit_bytes: int = 2 * 2**30,
+        num_workers: int = 1,
+        on_bad_image: str = "raise",
+        max_bad_images: int = 100,
+    ) -> None:
+        super().__init__(shape, num_classes)
+        if len(self.shape) != 3 or self.shape[0] not in MODES:
+            raise ConfigurationError(
+                f"HuggingFaceData.shape must be (channels, height, width) with 1, 3 or 4 channels, got {shape}"
+            )
+        check_instance("HuggingFaceData.source", source, str)
+        check_instance("HuggingFaceData.split", split, str)
+        for name, value in (
+            ("config", config),
+            ("image_column", image_column),
+            ("label_column", label_column),
+        ):
+            check_instance(f"HuggingFaceData.{name}", value, (str, type(None)))
+        check_instance("HuggingFaceData.attribute_columns", attribute_columns, (tuple, list))
+        check_integer("HuggingFaceData.in_memory_limit_bytes", in_memory_limit_bytes, low=0)
+        check_integer("HuggingFaceData.num_workers", num_workers, low=0)
+        check_choice("HuggingFaceData.on_bad_image", on_bad_image, ("raise", "skip"))
+        check_integer("HuggingFaceData.max_bad_images", max_bad_images, low=0)
+        if label_column is not None and attribute_columns:
+            raise ConfigurationError(
+                f"HuggingFaceData has both label_column and attribute_columns: "
+                f"make {label_column!r} one of the attributes"
+            )
+        self.source, self.split, self.config = source, split, config
+        self.image_column, self.label_column = image_column, label_column
+        self.attribute_columns = tuple(attribute_columns)
+        self.in_memory_limit_bytes, self.num_workers = in_memory_limit_bytes, num_workers
+        self.on_bad_image, self.max_bad_images = on_bad_image, max_bad_images
+
+    def open(self) -> Examples:
+        where = f"{self.source} ({self.split})"
+        dataset = open_source(self.source, self.split, self.config)
+        if len(dataset) == 0:
+            raise DataError(f"{where} is empty")
+        column = self.image_column or find_image_column(dataset, where)
+        labels, self.class_names = self._labels(dataset, where)
+        bad = BadImages(self.on_bad_image == "skip", self.max_bad_images, where)
+        pictures = Pictures(dataset, column, self.shape, bad)
+        if len(dataset) * math.prod(self.shape) > self.in_memory_limit_bytes:
+            return MappedExamples(pictures, labels, self.class_names)
+        images, good = decode_all(pictures, self.num_workers)
+        return MemoryExamples(images, labels[good], self.class_names)
+
+    def _labels(self, dataset, where: str) -> tuple[Tensor, list[str]]:
+        """Labels (n, A) and the classes' names."""
+        if self.num_classes == 0:
+            return torch.full((len(dataset), 1), -1), []
+        if self.attribute_columns:
+            labels, names = read_attributes(dataset, self.attribute_columns, where)
+        else:
+            column = self.label_column or find_label_column(dataset, where)
+            labels, names = read_labels(dataset, column, where)
+        if len(names) != self.num_classes:
+            raise DataError(
+                f"{where} has {len(names)} classes, but num_classes is {self.num_classes}: set NUM_CLASSES = "
+                f"{len(names)}, or 0 to leave labels out"
+            )
+        return labels.reshape(len(dataset), -1), names

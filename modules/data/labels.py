@@ -1,0 +1,117 @@
+"""Class ids from the columns of a table: class labels, names, and attributes (spec §8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from modules.checks import DataError, nearest
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_LABEL_NAMES = ("label", "labels", "fine_label", "coarse_label", "class", "target")
+_MOST_VALUES = 1000  # of an attribute; more are measurements, not classes
+
+
+def find_label_column(dataset: Dataset, where: str) -> str:
+    """The one column of class labels: of type ClassLabel, or else called label, fine_label, ...
+
+    Raises:
+        DataError: if there is none, or several to choose from.
+    """
+    import datasets
+
+    features = dataset.features
+    found = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
+    found = found or [name for name in features if name in _LABEL_NAMES]
+    if not found:
+        raise DataError(
+            f"{where} has no column of labels among {', '.join(features)}: set "
+            f"HuggingFaceData.label_column or attribute_columns, or num_classes = 0"
+        )
+    if len(found) > 1:
+        raise DataError(
+            f"{where} has several columns of labels: set HuggingFaceData.label_column to one of "
+            f"{', '.join(found)}, or attribute_columns"
+        )
+    return found[0]
+
+
+def read_labels(dataset: Dataset, column: str, where: str) -> tuple[Tensor, list[str]]:
+    """Labels (n,) int64 and the classes' names.
+
+    ClassLabel ids and integers are taken as they are (0..max), strings get the ids of their sorted
+    order, False and True are 0 "no" and 1 "yes".
+
+    Raises:
+        DataError: for a label missing or out of range (with its index), or of another type.
+    """
+    values = _values(dataset, column, where)
+    if all(type(value) is int for value in values):
+        names = getattr(dataset.features[column], "names", None) or [str(i) for i in range(max(values) + 1)]
+        for index, value in enumerate(values):
+            if not 0 <= value < len(names):
+                raise DataError(
+                    f"{where}: label {value} at index {index} (column {column!r}) is not in "
+                    f"0..{len(names) - 1}: correct or remove the row"
+                )
+        return torch.tensor(values), list(names)
+    return _ids(values, column, where)
+
+
+def read_attributes(dataset: Dataset, columns: Sequence[str], where: str) -> tuple[Tensor, list[str]]:
+    """Labels (n, A) int64 of A attribute columns, and the names "column=value" of all classes.
+
+    Each (attribute, value) is one class (spec §8): those of the first column come first. Booleans
+    have the values "no" and "yes"; integers and strings their distinct values, sorted; ClassLabels
+    their names.
+
+    Raises:
+        DataError: for a value missing (with its index) or of another type.
+    """
+    ids, names = [], []
+    for column in columns:
+        if getattr(dataset.features.get(column), "names", None):
+            own, values = read_labels(dataset, column, where)
+        else:
+            own, values = _ids(_values(dataset, column, where), column, where)
+        ids.append(own + len(names))
+        names += [f"{column}={value}" for value in values]
+    return torch.stack(ids, 1), names
+
+
+def _values(dataset: Dataset, column: str, where: str) -> list[Any]:
+    check_column(dataset, column, where)
+    values = dataset.select_columns([column]).with_format("arrow")[:].column(column).to_pylist()
+    if None in values:
+        raise DataError(
+            f"{where}: the label at index {values.index(None)} (column {column!r}) is missing: fill it or "
+            f"remove the row"
+        )
+    return values
+
+
+def _ids(values: list[Any], column: str, where: str) -> tuple[Tensor, list[str]]:
+    """Ids in the sorted order of the distinct values, and the values' names."""
+    kinds = {type(value) for value in values}
+    if kinds == {bool}:
+        return torch.tensor(values, dtype=torch.int64), ["no", "yes"]
+    distinct = sorted(set(values)) if kinds in ({int}, {str}) else []
+    if not distinct or len(distinct) > _MOST_VALUES:
+        what = f"{len(distinct)} different values" if distinct else " and ".join(k.__name__ for k in kinds)
+        raise DataError(f"{where}: column {column!r} holds {what}, which cannot serve as classes")
+    place = {value: i for i, value in enumerate(distinct)}
+    return torch.tensor([place[value] for value in values]), [str(value) for value in distinct]
+
+
+def check_column(dataset: Dataset, column: str, where: str) -> None:
+    """Raise DataError unless the column exists."""
+    columns = list(dataset.features)
+    if column not in columns:
+        raise DataError(
+            f"{where} has no column {column!r}, only {', '.join(columns)}.{nearest(column, columns)}"
+        )

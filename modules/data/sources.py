@@ -1,0 +1,156 @@
+"""Where a data set lies, and how it is opened: a file, a folder, a saved set, or a name on the Hub.
+
+`datasets` is imported inside the functions: it takes seconds, and embedded sets don't need it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modules.checks import DataError, nearest
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_SPLITS = {"train", "test", "validation", "valid", "val", "dev", "eval", "extra", "unlabeled"}
+_BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+def open_source(source: str, split: str, config: str | None = None) -> Dataset:
+    """One split of a data set, memory-mapped; nothing is decoded.
+
+    Args:
+        source: a parquet or arrow file; a folder of them, where the file name up to the first "-", or
+            else its folder's name, is the split (if none has a split's name, all are "train"); a
+            folder written by `save_to_disk`; a folder of images, one folder a class, or such folders
+            below one folder a split (`imagefolder`); or a data set's name on the Hugging Face Hub.
+        split: its name. A source of one unnamed split has the name "train".
+        config: the configuration of a set on the Hub that has several.
+    Raises:
+        DataError: missing path, unknown split, unreadable file, Hub out of reach.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        return _open_file(path, split)
+    if path.is_dir():
+        return _open_folder(path, split)
+    if not _may_be_hub_name(source):
+        raise DataError(f"there is no file or folder {source}.{_nearest_path(path)}")
+    return _open_hub(source, split, config)
+
+
+def _open_file(path: Path, split: str) -> Dataset:
+    if path.suffix not in _BUILDERS:
+        raise DataError(f"{path} is neither .parquet nor .arrow: convert it, or give the folder of images")
+    # whoever names one file wants that file: "train" is what is asked for by default
+    if split not in ("train", _split_of(path)):
+        raise _unknown_split(str(path), split, [_split_of(path) or "train"])
+    return _load(str(path), _BUILDERS[path.suffix], {"train": [str(path)]})["train"]
+
+
+def _open_folder(path: Path, split: str) -> Dataset:
+    import datasets
+
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        try:
+            saved = datasets.load_from_disk(str(path))
+        except Exception as error:  # whatever pyarrow and json make of broken files
+            raise DataError(f"{path} cannot be read by load_from_disk: {_one_line(error)}") from error
+        if not isinstance(saved, datasets.Dataset):
+            return _pick(str(path), saved, split)
+        if split not in ("train", str(saved.split)):
+            raise _unknown_split(str(path), split, [str(saved.split or "train")])
+        return saved
+    for suffix, builder in _BUILDERS.items():
+        files = sorted(path.rglob(f"*{suffix}"))
+        if files:
+            chosen = _pick(str(path), _by_split(path, files), split)
+            return _load(str(path), builder, {split: [str(file) for file in chosen]})[split]
+    return _pick(str(path), _load(str(path), "imagefolder", None), split)
+
+
+def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """The files of each split."""
+    named = any(_split_of(file) for file in files)
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        found.setdefault((_split_of(file) or file.stem) if named else "train", []).append(file)
+    for split, members in found.items():
+        places = {file.parent for file in members}
+        if len(places) > 1:
+            listed = ", ".join(sorted(str(place) for place in places))
+            raise DataError(f"{folder} holds several sets with a split {split!r}: give one of {listed}")
+    return found
+
+
+def _split_of(file: Path) -> str | None:
+    """The split a file's name or its folder's name tells, if any."""
+    names = (re.split(r"[-_.]", file.stem)[0], file.parent.name)
+    return next((name for name in names if name in _SPLITS), None)
+
+
+def _load(source: str, builder: str, files: dict[str, list[str]] | None) -> Mapping[str, Dataset]:
+    import datasets
+
+    place: dict[str, Any] = {"data_dir": source} if files is None else {"data_files": files}
+    try:
+        return datasets.load_dataset(builder, **place)
+    except Exception as error:  # builders raise whatever their file format raises
+        raise DataError(f"{source} cannot be read as {builder}: {_one_line(error)}") from error
+
+
+def _open_hub(name: str, split: str, config: str | None) -> Dataset:
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError
+
+    try:
+        found = datasets.load_dataset(name, config)
+    except (ConnectionError, TimeoutError) as error:
+        raise DataError(
+            f"the Hub is out of reach (offline?) and data set {name!r} is not cached: where there is a network "
+            f"run `hf download --repo-type dataset {name} --local-dir DIR`, then set "
+            f'HuggingFaceData.source = "DIR"'
+        ) from error
+    except DatasetNotFoundError as error:
+        raise DataError(
+            f"{name!r} is neither a path here nor a data set on the Hub that this account may read: "
+            f"{_one_line(error)}"
+        ) from error
+    except Exception as error:  # unknown configuration, broken files, no space, ...
+        raise DataError(f"data set {name!r} of the Hub cannot be opened: {_one_line(error)}") from error
+    return _pick(name, found, split)
+
+
+def _pick(source: str, splits: Mapping[str, Any], split: str) -> Any:
+    if split not in splits:
+        raise _unknown_split(source, split, list(splits))
+    return splits[split]
+
+
+def _unknown_split(source: str, split: str, known: Sequence[str]) -> DataError:
+    return DataError(f"{source} has no split {split!r}, only {', '.join(known)}.{nearest(split, known)}")
+
+
+def _may_be_hub_name(source: str) -> bool:
+    """Whether a missing path can be meant for the Hub: NAME or OWNER/NAME, where no folder OWNER is here."""
+    if not _HUB_NAME.fullmatch(source) or Path(source).suffix in _BUILDERS:
+        return False
+    return "/" not in source or not Path(source).parent.exists()
+
+
+def _nearest_path(path: Path) -> str:
+    """A hint at the first missing component of a path."""
+    while not path.parent.exists():
+        path = path.parent
+    return nearest(path.name, [entry.name for entry in path.parent.iterdir()]) if path.parent.is_dir() else ""
+
+
+def _one_line(error: BaseException) -> str:
+    """The first line of the innermost cause, with its type where it has no text."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
