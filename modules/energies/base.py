@@ -1,0 +1,45 @@
+"""What every energy is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from modules.checks import check_integer, check_shape
+from modules.types import EnergyFn, Transition
+
+
+class Energy(nn.Module, ABC):
+    """E(y; transition, label): one number per sample, low where data is likely; E = -f of the papers.
+
+    With it, log p(y) = -E(y)/energy_scale up to a constant, y = y_scale · x_s (spec §2). A subclass needs
+    `forward` alone; `at` is for one that can compute ahead what a chain would compute again and again.
+
+    Args:
+        shape: of one sample, (channels, height, width) or (dimension,).
+        num_classes: labels are 0..num_classes-1; 0: no labels.
+
+    Raises:
+        ConfigurationError: a bad shape or number of classes.
+    """
+
+    def __init__(self, shape: tuple[int, ...], num_classes: int = 0) -> None:
+        super().__init__()
+        self.shape = check_shape(f"{type(self).__name__}.shape", shape)
+        check_integer(f"{type(self).__name__}.num_classes", num_classes, low=0)
+        self.num_classes = num_classes
+
+    @abstractmethod
+    def forward(self, y: Tensor, transition: Transition, label: Tensor | None = None) -> Tensor:
+        """E, exactly (b,).
+
+        Args:
+            y: (b, *shape), in the coordinates y_scale · x_s.
+            transition: of the level pair, one entry per sample.
+            label: (b,) int64, -1 = none; None: no label for any sample.
+        """
+
+    def at(self, transition: Transition, label: Tensor | None = None) -> EnergyFn:
+        """y -> E(y), all else bound; differentiable in y, to any order that `forward` is."""
+        return lambda y: self(y, transition, label)

@@ -1,0 +1,87 @@
+"""An energy for points and small images."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import gin
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from modules.checks import check_bool, check_integer
+from modules.energies.frozen import FreezableEnergy
+from modules.layers.activations import activation as named_activation
+from modules.layers.embeddings import LevelEmbedding, logsnr_position
+from modules.layers.film import FilmDenseBlock
+from modules.layers.precision import full_precision
+from modules.layers.residual import Freezable
+from modules.layers.spectral import linear, snapshot
+from modules.types import EnergyFn, Transition
+
+
+@gin.register
+class MLPEnergy(FreezableEnergy):
+    """f = <act(h), head(act(e))>: h a residual MLP of y, modulated by the embedding e of λ_s and label (§7).
+
+    Args:
+        shape: (dimension,), or an image's, which is flattened.
+        num_classes: labels 0..num_classes-1; 0: unconditional.
+        width: numbers of h and e.
+        depth: residual blocks, of two dense layers each.
+        activation: smooth by default: "silu", "gelu", "softplus" or "tanh"; or "lrelu", "relu".
+        num_frequencies: n > 0 also feeds sin and cos of 2^k π y, k = 0..n-1: for sharp edges.
+        embed_dim: numbers of the sinusoid of λ_s.
+        spectral_norm: on every dense layer but the head.
+
+    Raises:
+        ConfigurationError: a value out of range.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        num_classes: int = 0,
+        width: int = 128,
+        depth: int = 3,
+        activation: str = "silu",
+        num_frequencies: int = 0,
+        embed_dim: int = 64,
+        spectral_norm: bool = False,
+    ) -> None:
+        super().__init__(shape, num_classes)
+        check_integer("MLPEnergy.width", width, low=1)
+        check_integer("MLPEnergy.depth", depth, low=0)
+        check_integer("MLPEnergy.num_frequencies", num_frequencies, low=0)
+        check_integer("MLPEnergy.embed_dim", embed_dim, low=4)
+        check_bool("MLPEnergy.spectral_norm", spectral_norm)
+        self.activation = act = named_activation("MLPEnergy.activation", activation)
+        self.num_frequencies = num_frequencies
+        inputs = math.prod(self.shape) * (1 + 2 * num_frequencies)
+        self.embedding = LevelEmbedding(embed_dim, width, num_classes, act, spectral_norm)
+        self.stem = linear(inputs, width, spectral_norm)
+        self.blocks = nn.ModuleList(FilmDenseBlock(width, width, act, spectral_norm) for _ in range(depth))
+        self.head = nn.Linear(width, width)
+
+    def _features(self, y: Tensor) -> Tensor:
+        y = y.flatten(1)
+        waves = [2.0**k * math.pi * y for k in range(self.num_frequencies)]
+        return torch.cat([y, *(w.sin() for w in waves), *(w.cos() for w in waves)], 1) if waves else y
+
+    def freeze(self, transition: Transition, label: Tensor | None) -> EnergyFn:
+        """As FreezableEnergy's."""
+        act = self.activation
+        with full_precision(self.stem.weight):
+            embedding = self.embedding(logsnr_position(transition.logsnr_s), label)
+            head = F.linear(act(embedding), *snapshot(self.head))
+            stem = snapshot(self.stem)
+            blocks = [cast(Freezable, block).freeze(embedding) for block in self.blocks]
+
+        def evaluate(y: Tensor) -> Tensor:
+            h = F.linear(self._features(y), *stem)
+            for block in blocks:
+                h = block(h)
+            return -(act(h) * head).sum(1, dtype=head.dtype)
+
+        return evaluate

@@ -1,0 +1,136 @@
+"""The skeleton that the residual energy networks of CDRL and DRL share (spec §7)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from modules.checks import ConfigurationError, check_integer
+from modules.energies.frozen import FreezableEnergy
+from modules.layers.activations import Activation
+from modules.layers.attention import SelfAttention
+from modules.layers.embeddings import LevelEmbedding
+from modules.layers.precision import full_precision
+from modules.layers.residual import AverageDownsample, ConvDownsample, Freezable, ResidualBlock, Stage
+from modules.layers.spectral import conv2d, snapshot
+from modules.types import EnergyFn, Transition
+
+# width multipliers of the levels by the resolution of the images (spec §7)
+CHANNEL_MULT = {
+    32: (1, 2, 2, 2),
+    64: (1, 2, 2, 2, 4),
+    128: (1, 2, 2, 2, 4, 4),
+    256: (1, 1, 2, 2, 2, 4, 4),
+}
+
+
+def _widths(owner: str, shape: tuple[int, ...], channels: int, mult: Sequence[int] | None) -> list[int]:
+    """Channels per level, after checking that the levels divide the image."""
+    if len(shape) != 3:
+        raise ConfigurationError(f"{owner}.shape must be (channels, height, width), got {shape!r}")
+    check_integer(f"{owner}.channels", channels, low=4)  # the sinusoid has as many numbers
+    if mult is None:
+        if max(shape[1:]) not in CHANNEL_MULT:
+            raise ConfigurationError(
+                f"{owner}.channel_mult is known for 32, 64, 128 and 256 pixels only, not for"
+                f" {shape[1]}x{shape[2]}: give it, such as (1, 2)"
+            )
+        mult = CHANNEL_MULT[max(shape[1:])]
+    if not isinstance(mult, (tuple, list)) or not mult:
+        raise ConfigurationError(f"{owner}.channel_mult must be integers such as (1, 2, 2), got {mult!r}")
+    for m in mult:
+        check_integer(f"{owner}.channel_mult's entries", m, low=1)
+    factor = 2 ** (len(mult) - 1)
+    if shape[1] % factor or shape[2] % factor:
+        raise ConfigurationError(
+            f"{owner}: {shape[1]}x{shape[2]} pixels can't be halved {len(mult) - 1} times: resize to a"
+            f" multiple of {factor} or give fewer entries of channel_mult"
+        )
+    return [channels * m for m in mult]
+
+
+class ResidualEnergy(FreezableEnergy):
+    """f = <sum over pixels of final(trunk(y)), head(act(e))>, e the embedding of level and label; E = -f.
+
+    The trunk: a 3x3 convolution, then per level `num_blocks` residual blocks and a downsampling.
+
+    Args:
+        shape, num_classes: as Energy's.
+        channels: of the first convolution; numbers of the sinusoid; the embedding has 4 times as many.
+        channel_mult: width of each level over channels; None: spec §7's by resolution.
+        num_blocks: residual blocks a level.
+        block: (in, out, embed_dim) -> residual block.
+        activation, final_activation: in the embedding and head; before the sum over pixels.
+        head_bias: with a bias in the head.
+        spectral: spectral norm on stem, embedding and downsampling.
+        conv_downsample: by strided convolutions instead of 2x2 means.
+        attention: (channels) -> attention, after each block at `attention_resolutions`.
+        attention_resolutions: heights of feature maps.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        num_classes: int,
+        channels: int,
+        channel_mult: Sequence[int] | None,
+        num_blocks: int,
+        block: Callable[[int, int, int], ResidualBlock],
+        activation: Activation,
+        final_activation: Activation,
+        head_bias: bool = False,
+        spectral: bool = True,
+        conv_downsample: bool = False,
+        attention: Callable[[int], SelfAttention] | None = None,
+        attention_resolutions: Sequence[int] = (),
+    ) -> None:
+        super().__init__(shape, num_classes)
+        owner = type(self).__name__
+        widths = _widths(owner, self.shape, channels, channel_mult)
+        check_integer(f"{owner}.num_blocks", num_blocks, low=1)
+        embed_dim = 4 * channels
+        self.activation, self.final_activation = activation, final_activation
+        self.embedding = LevelEmbedding(channels, embed_dim, num_classes, activation, spectral)
+        self.stem = conv2d(self.shape[0], channels, spectral=spectral)
+        self.stages = nn.ModuleList()
+        width, resolution = channels, self.shape[1]
+        for level, out in enumerate(widths):
+            if level:
+                self.stages.append(
+                    ConvDownsample(width, spectral) if conv_downsample else AverageDownsample()
+                )
+                resolution //= 2
+            for _ in range(num_blocks):
+                self.stages.append(block(width, out, embed_dim))
+                width = out
+                if attention is not None and resolution in attention_resolutions:
+                    self.stages.append(attention(width))
+        self.head = nn.Linear(embed_dim, width, bias=head_bias)
+
+    @abstractmethod
+    def position(self, transition: Transition) -> Tensor:
+        """What the sinusoid embeds, (b,)."""
+
+    def freeze(self, transition: Transition, label: Tensor | None) -> EnergyFn:
+        """As FreezableEnergy's."""
+        final = self.final_activation
+        with full_precision(self.stem.weight):
+            embedding = self.embedding(self.position(transition), label)
+            head = F.linear(self.activation(embedding), *snapshot(self.head))
+            weight, bias = snapshot(self.stem)
+            stages: list[Stage] = [partial(F.conv2d, weight=weight, bias=bias, padding=1)]
+            stages += [cast(Freezable, stage).freeze(embedding) for stage in self.stages]
+
+        def evaluate(y: Tensor) -> Tensor:
+            h = y
+            for stage in stages:
+                h = stage(h)
+            # summed in the head's precision, whatever that of the trunk
+            return -(final(h).sum((2, 3), dtype=head.dtype) * head).sum(1)
+
+        return evaluate

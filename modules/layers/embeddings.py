@@ -1,0 +1,83 @@
+"""Embeddings of the noise level and of the label (spec §7)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from modules.checks import ConfigurationError
+from modules.layers.activations import Activation
+from modules.layers.precision import full_precision
+from modules.layers.spectral import linear, snapshot
+
+
+def logsnr_position(logsnr: Tensor) -> Tensor:
+    """1000·u, u = atan(exp(-λ/2))·2/π in (0, 1), λ clamped to ±20: (b,) -> (b,)."""
+    return 1000.0 * torch.atan(torch.exp(-0.5 * logsnr.clamp(-20.0, 20.0))) * (2.0 / math.pi)
+
+
+def sinusoid(position: Tensor, dim: int) -> Tensor:
+    """sin, then cos of position · 10000^(-i/(half-1)), i = 0..half-1, half = dim // 2: (b,) -> (b, dim)."""
+    half = dim // 2
+    index = torch.arange(half, device=position.device, dtype=position.dtype)
+    angle = position[:, None] * torch.exp(index * (-math.log(10000.0) / (half - 1)))
+    return F.pad(torch.cat([angle.sin(), angle.cos()], 1), (0, dim % 2))
+
+
+def one_hot_label(label: Tensor | None, num_classes: int, like: Tensor) -> Tensor:
+    """One-hot (b, num_classes + 1) of label + 1, so that column 0 is "none" (label -1, or no labels).
+
+    Args:
+        label: (b,) int64 in -1..num_classes-1, or None: no label for any sample.
+        like: its batch size, device and dtype are taken.
+    """
+    columns = torch.arange(num_classes + 1, device=like.device)
+    index = columns.new_zeros(like.shape[0]) if label is None else label + 1
+    return (index[:, None] == columns).to(like.dtype)
+
+
+def check_no_label(network: nn.Module, label: Tensor | None) -> None:
+    """Raise where a sample has a label and the network has none.
+
+    Raises:
+        ConfigurationError: a label above -1.
+    """
+    if label is not None and bool((label >= 0).any()):
+        raise ConfigurationError(
+            f"{type(network).__name__} was built with num_classes=0 and got labels:"
+            " give num_classes, or leave the labels out"
+        )
+
+
+class LevelEmbedding(nn.Module):
+    """dense(act(dense(sinusoid(position)))) + dense(one-hot label): (b,) -> (b, out_dim).
+
+    Args:
+        dim: numbers of the sinusoid, at least 4.
+        out_dim: numbers of the embedding.
+        num_classes: 0 for none.
+        activation: between the two dense layers.
+        spectral: spectral norm on all three.
+    """
+
+    def __init__(
+        self, dim: int, out_dim: int, num_classes: int, activation: Activation, spectral: bool = False
+    ) -> None:
+        super().__init__()
+        self.dim, self.num_classes, self.activation = dim, num_classes, activation
+        self.dense1 = linear(dim, out_dim, spectral)
+        self.dense2 = linear(out_dim, out_dim, spectral)
+        self.label = linear(num_classes + 1, out_dim, spectral) if num_classes else None
+
+    def forward(self, position: Tensor, label: Tensor | None = None) -> Tensor:
+        """The embedding (b, out_dim) of position (b,) and label (b,), in the parameters' precision."""
+        with full_precision(position):
+            e = sinusoid(position, self.dim).to(self.dense1.weight.dtype)
+            e = self.activation(F.linear(e, *snapshot(self.dense1)))
+            e = F.linear(e, *snapshot(self.dense2))
+            if self.label is not None:
+                e = e + F.linear(one_hot_label(label, self.num_classes, e), *snapshot(self.label))
+        return e

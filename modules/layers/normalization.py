@@ -1,0 +1,39 @@
+"""The normalization layers a network may switch on: per sample only, so that energies stay independent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from modules.checks import ConfigurationError, check_choice
+
+
+def group_norm(owner: str, groups: int, channels: int) -> nn.GroupNorm:
+    """GroupNorm with eps 1e-6 (spec §7).
+
+    Raises:
+        ConfigurationError: groups don't divide the channels.
+    """
+    if channels % groups:
+        raise ConfigurationError(
+            f"{owner}: {groups} groups don't divide {channels} channels: change the groups or the widths"
+        )
+    return nn.GroupNorm(groups, channels, eps=1e-6)
+
+
+def norm(owner: str, name: str, channels: int) -> nn.Module:
+    """The layer called `name`: "none", "group" (32 groups) or "instance" (a group per channel)."""
+    check_choice(f"{owner}.norm", name, ["none", "group", "instance"])
+    if name == "none":
+        return nn.Identity()
+    return group_norm(f"{owner}.norm", 32 if name == "group" else channels, channels)
+
+
+def frozen_norm(layer: nn.Module) -> Callable[[Tensor], Tensor]:
+    """A GroupNorm or Identity as a function, with its parameters taken now."""
+    if not isinstance(layer, nn.GroupNorm):
+        return layer
+    groups, weight, bias, eps = layer.num_groups, layer.weight.clone(), layer.bias.clone(), layer.eps
+    return lambda h: F.group_norm(h, groups, weight, bias, eps)

@@ -1,0 +1,159 @@
+"""Spectral normalization without hidden state: forwards never change a buffer (spec §5, §7).
+
+torch's own iterates in every training-mode forward. Here a chain, its positives and its negatives must
+share the same normalized weights, so iterating is a call of its own: once per optimizer step.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from modules.layers.precision import full_precision
+
+_INITIAL_ITERATIONS = 50
+_SEED = 0  # of the first vectors; the global generator is left alone
+
+
+class SpectralNormalized(nn.Module):
+    """What SpectralConv2d and SpectralLinear share: a raw `weight`, and the vectors `u` and `v` beside it.
+
+    With W = weight flattened to (out, rest) and σ = uᵀ W v, the weight used is W/σ, or, bounded,
+    W/(σ + 1e-6) · min(σ + 1e-6, 1), which never enlarges (DRL's second convolutions, which start near 0).
+    """
+
+    weight: Tensor
+    u: Tensor
+    v: Tensor
+
+    def _start(self, bounded: bool) -> None:
+        """Make u and v and iterate, so that σ is right from the first step."""
+        self.bounded = bounded
+        rows, columns = self.weight.flatten(1).shape
+        generator = torch.Generator("cpu").manual_seed(_SEED)
+        for name, size in (("u", rows), ("v", columns)):
+            if self.weight.is_meta:  # a network built for its shapes alone
+                vector = torch.empty(size, device="meta", dtype=self.weight.dtype)
+            else:
+                vector = F.normalize(torch.randn(size, generator=generator, device="cpu"), dim=0)
+            self.register_buffer(name, vector.to(self.weight.device, self.weight.dtype))
+        if not self.weight.is_meta:
+            self.iterate(_INITIAL_ITERATIONS)
+
+    def sigma(self) -> Tensor:
+        """uᵀ W v, a scalar differentiable in W; the largest singular value once u and v have converged."""
+        # elementwise: autocast would lower the precision of a matrix product
+        return (self.weight.flatten(1) * (self.u[:, None] * self.v)).sum()
+
+    def effective_weight(self) -> Tensor:
+        """The weight used: differentiable in the raw one, u and v constant; changes nothing."""
+        sigma = self.sigma()
+        if not self.bounded:
+            return self.weight / sigma
+        sigma = sigma + 1e-6
+        return self.weight * (sigma.clamp(max=1.0) / sigma)
+
+    @torch.no_grad()
+    def iterate(self, num_iterations: int = 1) -> None:
+        """Power iterations in place: v = Wᵀu / |Wᵀu|, then u = Wv / |Wv|."""
+        matrix = self.weight.flatten(1)
+        with full_precision(matrix):
+            for _ in range(num_iterations):
+                self.v.copy_(F.normalize(matrix.T @ self.u, dim=0, eps=1e-12))
+                self.u.copy_(F.normalize(matrix @ self.v, dim=0, eps=1e-12))
+
+
+class SpectralConv2d(SpectralNormalized, nn.Conv2d):
+    """A convolution with padding that keeps the size (at stride 1), spectrally normalized.
+
+    Args:
+        in_channels, out_channels: channels.
+        kernel_size: odd.
+        stride: 2 halves the resolution.
+        bias: with a bias.
+        bounded: normalize only what has a singular value above 1.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        bias: bool = True,
+        bounded: bool = False,
+    ) -> None:
+        nn.Conv2d.__init__(
+            self, in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=bias
+        )
+        self._start(bounded)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(b, in, h, w) -> (b, out, h/stride, w/stride)."""
+        return self._conv_forward(input, self.effective_weight(), self.bias)
+
+
+class SpectralLinear(SpectralNormalized, nn.Linear):
+    """A dense layer, spectrally normalized; arguments as SpectralConv2d's."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, bounded: bool = False) -> None:
+        nn.Linear.__init__(self, in_features, out_features, bias)
+        self._start(bounded)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(b, in) -> (b, out)."""
+        return F.linear(input, self.effective_weight(), self.bias)
+
+
+def conv2d(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int = 3,
+    stride: int = 1,
+    spectral: bool = True,
+    bounded: bool = False,
+) -> nn.Conv2d:
+    """A convolution with or without spectral norm, padded to keep the size."""
+    if spectral:
+        return SpectralConv2d(in_channels, out_channels, kernel_size, stride, bounded=bounded)
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2)
+
+
+def linear(in_features: int, out_features: int, spectral: bool = True) -> nn.Linear:
+    """A dense layer with or without spectral norm."""
+    return SpectralLinear(in_features, out_features) if spectral else nn.Linear(in_features, out_features)
+
+
+def snapshot(layer: nn.Conv2d | nn.Linear) -> tuple[Tensor, Tensor | None]:
+    """The weight and bias a layer uses now, as new tensors: detached under no_grad, else differentiable.
+
+    New tensors, so that a later optimizer step leaves a chain's energy alone, and so that autocast doesn't
+    cache a gradient-free cast of a parameter.
+    """
+    weight = layer.effective_weight() if isinstance(layer, SpectralNormalized) else layer.weight.clone()
+    return weight, None if layer.bias is None else layer.bias.clone()
+
+
+def power_iterate(module: nn.Module, num_iterations: int = 1) -> None:
+    """Power iterations of every spectrally normalized layer in `module`, in place: one per optimizer step."""
+    for layer in module.modules():
+        if isinstance(layer, SpectralNormalized):
+            layer.iterate(num_iterations)
+
+
+@torch.no_grad()
+def converge(module: nn.Module, tolerance: float = 1e-6, max_iterations: int = 2000) -> None:
+    """Iterate every layer until ten iterations change its σ by less than `tolerance`, relative.
+
+    For weights that didn't come with vectors of their own, as averaged ones (spec §5).
+    """
+    for layer in module.modules():
+        if not isinstance(layer, SpectralNormalized):
+            continue
+        sigma = float(layer.sigma())
+        for _ in range(max_iterations // 10):
+            layer.iterate(10)
+            previous, sigma = sigma, float(layer.sigma())
+            if abs(sigma - previous) <= tolerance * abs(sigma):
+                break
