@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent
 if str(ROOT) not in sys.path:  # started from elsewhere, or by a launcher
     sys.path.insert(0, str(ROOT))
 
+import modules.tasks  # noqa: E402
 from modules.checks import ConfigurationError, UserError, nearest  # noqa: E402
 
 EXAMPLES = """\
@@ -46,9 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def tasks() -> dict[str, str]:
-    """Name -> purpose of each module in modules/tasks with `add_arguments` and `run`; imports none."""
+    """Name -> purpose of each module in modules.tasks with `add_arguments` and `run`; imports none."""
     found = {}
-    for path in sorted((ROOT / "modules" / "tasks").glob("[!_]*.py")):
+    for path in sorted(path for folder in modules.tasks.__path__ for path in Path(folder).glob("[!_]*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         if {"add_arguments", "run"} <= functions:

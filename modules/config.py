@@ -40,6 +40,7 @@ from modules.config_files import (
     references,
 )
 from modules.config_imports import import_components, import_user_module
+from modules.config_text import write
 from modules.config_usage import MACRO, Usage, outward, reached_by
 
 _active: list[Config] = []
@@ -114,13 +115,13 @@ class Config:
         for binding in bindings:
             names.check_names(binding)
         self.imports = imports
+        names.check_doubled(bindings)
         self._all = list(bindings)
         self._effective = {names.key(binding): binding for binding in bindings}
         names.check_macros(list(self._effective.values()))
         self._roots: list[tuple[str, str]] = []
         self._operative: dict[tuple[str, str], dict[str, Any]] = {}
-        self._activate()
-        self.text = gin.config_str(max_line_length=100)
+        self.text = write(self._effective)
 
     def build(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
         """An instance of the registered class `name`, with its bindings; `arguments` win over them.

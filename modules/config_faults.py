@@ -38,8 +38,8 @@ def construction_fault(error: Exception, effective: Mapping[names.Key, Binding])
         kind = next(c for c in type(error).__mro__ if getattr(checks, c.__name__, None) is c)
         binding = finder.named_in(message)
         if binding is None:
-            named = re.match(r"[\w./]+\.\w+ ", message)
-            return kind(f"{_prefix(finder.caller()) if named else ''}{message}")
+            own = bool(component) and message.startswith(f"{component}.")
+            return kind(f"{_prefix(finder.caller()) if own else ''}{message}")
         return kind(finder.located(binding, message))
 
     binding = finder.named_in(message)
@@ -91,7 +91,9 @@ class _Finder:
         while isinstance(binding.value, Macro) and ("", binding.value.name, "") in self._effective:
             binding = self._effective["", binding.value.name, ""]
             through = f" (from {binding.name})"
-        return f"{binding.location}: {message}{through}{names.component_hint(binding.value)}"
+        hint = names.component_hint(binding.value)
+        stop = "." if hint and not message.endswith((".", "?")) else ""
+        return f"{binding.location}: {message}{through}{stop}{hint}"
 
 
 def _unset_parameters(error: Exception, text: str) -> list[str]:

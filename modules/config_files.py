@@ -1,7 +1,7 @@
 """Reading gin files: what each statement says and where it stands, before any name in it is looked up.
 
 gin's own parser reads the statements; here they keep their file and line, includes are followed (each
-file once, however many parts include it) and a parameter set twice is an error.
+file once, however many parts include it) and overrides that stand above an include are an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Location:
     """Where a statement stands: a line of a file, or a text of the command line."""
 
     name: str
-    line: int | None = None
+    line: int | None = None  # none on the command line
 
     def __str__(self) -> str:
         return self.name if self.line is None else f"{self.name}:{self.line}"
@@ -115,7 +115,8 @@ def read_files(files: Sequence[str | os.PathLike[str]]) -> Statements:
         path = _find(os.fspath(name), [Path.cwd(), REPOSITORY, REPOSITORY / "gin"])
         if path is None:
             raise ConfigurationError(f"--gin {name}: no such file.{_nearest_file(os.fspath(name))}")
-        _read_file(path, "file", statements, seen, open_files=())
+        if path not in seen:
+            _read_file(path, "file", statements, seen, open_files=())
     return statements
 
 
@@ -133,7 +134,6 @@ def read_text(text: str, name: str) -> Statements:
             raise ConfigurationError(f"{location}: a saved configuration includes no other file")
         if isinstance(statement, config_parser.BindingStatement):
             statements.bindings.append(_binding(statement, location, "saved"))
-    _check_doubled(statements.bindings)
     return statements
 
 
@@ -208,19 +208,6 @@ def _read_file(
                 start = len(statements.bindings)
                 _read_file(target, "part", statements, seen, (*open_files, path))
                 _check_overwritten(own, statements.bindings[start:], location)
-    _check_doubled(own)
-
-
-def _check_doubled(own: Sequence[Binding]) -> None:
-    """Raise where one file sets one parameter twice."""
-    first: dict[str, Binding] = {}
-    for binding in own:
-        earlier = first.setdefault(str(binding), binding)
-        if earlier is not binding:
-            raise ConfigurationError(
-                f"{binding.location}: {binding} is set twice: already on line {earlier.location.line}; "
-                f"remove one"
-            )
 
 
 def _check_overwritten(own: Sequence[Binding], included: Sequence[Binding], include: Location) -> None:
@@ -271,8 +258,7 @@ def _syntax_fault(
             line = error.lineno
         token = re.search(r"Failed to parse token '(.*)'", error.msg or "", re.DOTALL)
         if token:
-            raise_token = token.group(1)
-            return UnquotedValue(Location(name, line), raise_token)
+            return UnquotedValue(Location(name, line), token.group(1))
     content = lines[line - 1].strip() if line is not None and line <= len(lines) else ""
     return ConfigurationError(f"{Location(name, line)}: {message}" + (f": {content}" if content else ""))
 

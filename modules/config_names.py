@@ -83,13 +83,27 @@ def check_names(binding: Binding) -> None:
         _check_quoted(binding)
 
 
+def check_doubled(bindings: Sequence[Binding]) -> None:
+    """Raise where one file sets one parameter twice, under whatever name."""
+    first: dict[tuple[str, Key], Binding] = {}
+    for binding in bindings:
+        earlier = first.setdefault((binding.location.name, key(binding)), binding)
+        if earlier is not binding and binding.location.line is not None:
+            raise ConfigurationError(
+                f"{binding.location}: {binding} is set twice, already on line {earlier.location.line}: "
+                f"remove one of the two"
+            )
+
+
 def check_macros(bindings: Sequence[Binding]) -> None:
     """Raise on a macro that is read and not set: unknown, or left as %gin.REQUIRED."""
     macros = {binding.name: binding for binding in bindings if binding.is_macro}
     for binding in bindings:
-        if is_required(binding.value) and not binding.is_macro:
-            raise ConfigurationError(_must_be_set(binding))
+        if is_required(binding.value) and binding.is_macro:
+            continue  # a fault only where it is read
         for macro in references(binding.value):
+            if is_required(macro):
+                raise ConfigurationError(_must_be_set(binding))
             if not isinstance(macro, Macro) or gin_config._CONSTANTS.matching_selectors(macro.name):
                 continue
             if macro.name not in macros:
@@ -104,6 +118,11 @@ def check_macros(bindings: Sequence[Binding]) -> None:
 def unquoted(fault: UnquotedValue) -> ConfigurationError:
     """The fault of a bare word as a value, with the reference that was probably meant."""
     known = components()
+    if fault.word == fault.word.upper() and fault.word[0].isalpha():
+        return ConfigurationError(
+            f"{fault.location}: {fault.word} is no value: write %{fault.word} for the macro, "
+            f'"{fault.word}" for a string'
+        )
     if fault.word in known:
         return ConfigurationError(
             f"{fault.location}: {fault.word} is no value: write @{fault.word}() for an instance of it"

@@ -34,8 +34,8 @@ class Usage:
         self._effective = effective
         self._calls = calls
         self._used = self._find_used()
-        self._reached = _reached(roots, list(effective.values()))
-        self._once_reached = _reached(roots, all_bindings)
+        self._reached = _reached(roots, list(effective.values()), nearest_scope=True)
+        self._once_reached = _reached(roots, all_bindings, nearest_scope=False)
 
     def check(self) -> None:
         """Raise on the first binding without effect, unless an override took away what would read it."""
@@ -71,8 +71,9 @@ class Usage:
         if binding.origin == "command":
             return False
         scope, full, _ = names.key(binding)
-        if binding.origin == "part" and self._nearer(binding):
-            return True
+        nearer = self._nearer(binding)
+        if nearer is not None:
+            return nearer.location.name != binding.location.name
         return _covers(self._once_reached, scope, full) and not _covers(self._reached, scope, full)
 
     def _read_by_overridden(self, macro: Binding) -> bool:
@@ -108,8 +109,11 @@ class Usage:
         return f"{binding} is never used: whoever builds {binding.name} gives {parameter} itself"
 
 
-def _reached(roots: Sequence[Node], bindings: Sequence[Binding]) -> set[Node]:
-    """The calls that building the roots may lead to, following every reference in `bindings`."""
+def _reached(roots: Sequence[Node], bindings: Sequence[Binding], nearest_scope: bool) -> set[Node]:
+    """The calls that building the roots may lead to, following every reference in `bindings`.
+
+    With `nearest_scope` a binding is left out where another of an inner scope is read in its place.
+    """
     macros: dict[str, list[Binding]] = {}
     owned: dict[str, list[Binding]] = {}
     for binding in bindings:
@@ -129,6 +133,9 @@ def _reached(roots: Sequence[Node], bindings: Sequence[Binding]) -> set[Node]:
             read = macros.get(scope, [])
         else:
             read = [b for b in owned.get(full, []) if b.scope in outward(scope)]
+            if nearest_scope:
+                read.sort(key=lambda b: len(b.scope))
+                read = list({b.parameter: b for b in read}.values())
         for binding in read:
             for reference in references(binding.value):
                 waiting.append(reached_by(reference, scope, binding.location))
