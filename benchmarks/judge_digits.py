@@ -2,10 +2,10 @@
 
     python benchmarks/judge_digits.py SAMPLES [--labels LABELS] [--seed 0]
 
-SAMPLES: a folder of PNG files, a .npy array, or a .npz with `images` and, where they exist, `labels`;
-(n, 1, 8, 8) or (n, 8, 8), uint8 or floats in [-1, 1]. LABELS: the classes asked for, as one integer
-for all images or as a .npy or .txt file with one a line. The program trains the classifiers first, in
-seconds, and always the same ones for a seed.
+SAMPLES: a folder of PNG files (those of 8x8; a grid beside them is left out), a .npy array, or a .npz
+with `images` and, where they exist, `labels`; arrays are (n, 1, 8, 8) or (n, 8, 8), uint8 or floats in
+[-1, 1]. LABELS: the classes asked for, as one integer for all images, or a .npy or .txt file of n. The
+classifiers are trained first, in seconds, and are the same ones for the same seed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot, pad
 
 from modules.checks import DataError, UserError
+from modules.data.base import to_unit_range
+from modules.data.digits import Digits
 
 NUM_CLASSES = 10
 CONFIDENCE = 0.9  # each classifier's, for a digit to count as recognised
@@ -40,7 +42,7 @@ class ConvolutionalClassifier:
 
     def __init__(self, images: Tensor, labels: Tensor, seed: int = 0, num_epochs: int = 24) -> None:
         batch_size, noise, learning_rate = 64, 0.1, 4e-3
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(seed)
             self.net = nn.Sequential(
                 nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(),
@@ -73,10 +75,8 @@ class ConvolutionalClassifier:
 class KernelClassifier:
     """Kernel ridge regression on ±1 codes of the classes, with a Gaussian kernel and a calibrated softmax.
 
-    scores(y) = k(y, X)(K + ridge·I)⁻¹Y, probabilities softmax(τ·scores). The sharpness τ maximises the
-    likelihood of leave-one-out scores, which are closed-form: Y_i - A_i/(K + ridge·I)⁻¹_ii with
-    A = (K + ridge·I)⁻¹Y (Rasmussen and Williams 2006, eq. 5.12). Far from all digits
-    the scores vanish, so that this classifier is never confident there.
+    Probabilities softmax(τ·k(y, X)A), A of `ridge_regression`; the sharpness τ maximises the likelihood
+    of the leave-one-out scores. Far from all digits the scores vanish, and with them the confidence.
 
     Args:
         images: (n, 1, 8, 8) in [-1, 1].
@@ -87,10 +87,8 @@ class KernelClassifier:
 
     def __init__(self, images: Tensor, labels: Tensor, precision: float = 0.04, ridge: float = 0.01) -> None:
         self.x, self.precision = images.flatten(1).double(), precision
-        inverse = torch.linalg.inv(self._kernel(self.x) + ridge * torch.eye(len(images)).double())
         codes = 2.0 * one_hot(labels, NUM_CLASSES).double() - 1.0
-        self.weights = inverse @ codes
-        left_out = codes - self.weights / inverse.diagonal()[:, None]
+        self.weights, left_out = ridge_regression(self._kernel(self.x), codes, ridge)
         candidates = torch.logspace(-0.5, 1.5, 81).double()
         losses = torch.stack([cross_entropy(c * left_out, labels) for c in candidates])
         self.sharpness = candidates[losses.argmin()]
@@ -102,6 +100,36 @@ class KernelClassifier:
         """Class probabilities (n, 10) of images (n, 1, 8, 8)."""
         scores = [self._kernel(x.flatten(1).double()) @ self.weights for x in images.split(1000)]
         return (self.sharpness * torch.cat(scores)).softmax(1)
+
+
+def ridge_regression(kernel: Tensor, targets: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    """Weights A = (K + ridge·I)⁻¹Y, and for each row what the regression on all others predicts.
+
+    The latter is Y_i - A_i/(K + ridge·I)⁻¹_ii (Rasmussen and Williams 2006, eq. 5.12). K (n, n), Y (n, c).
+    """
+    inverse = torch.linalg.inv(kernel + ridge * torch.eye(len(kernel), dtype=kernel.dtype))
+    weights = inverse @ targets
+    return weights, targets - weights / inverse.diagonal()[:, None]
+
+
+def distances(x: Tensor, y: Tensor) -> Tensor:
+    """Euclidean distances (n, m) of points (n, d) and (m, d), exactly 0 between equal ones."""
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def neighbour_radii(points: Tensor) -> Tensor:
+    """Distance (n,) of each point (n, d) to its k-th nearest other, k = 5."""
+    return distances(points, points).kthvalue(NEIGHBOURS + 1, dim=1).values  # the first is itself
+
+
+def coverage(real: Tensor, real_radii: Tensor, generated: Tensor) -> float:
+    """Share of the real points (n, d) whose k-neighbour ball holds a generated point (Naeem et al. 2020)."""
+    return (distances(real, generated).amin(1) <= real_radii).double().mean().item()
+
+
+def recall(real: Tensor, generated: Tensor) -> float:
+    """Share of the real points in the k-neighbour ball of a generated one (Kynkäänniemi et al. 2019)."""
+    return (distances(real, generated) <= neighbour_radii(generated)).any(1).double().mean().item()
 
 
 class Judge:
@@ -116,12 +144,10 @@ class Judge:
       whose nearest digit of R is no farther than the 99th percentile of the held-out digits' distances.
       Beside it recognised_real, the held-out digits' own share.
     - as_asked (with labels only): share recognised, and as the class asked for.
-    - coverage, recall: of R by the sample with k = 5, in pixel space. Coverage (Naeem et al. 2020,
-      eq. 4): share of R whose ball, of the radius to its own k-th neighbour in R, holds a generated
-      image. Recall (Kynkäänniemi et al. 2019, eq. 2): share of R lying in some generated image's ball,
-      of the radius to its k-th neighbour among the generated. Both grow with the number of images, so m =
-      min(n, 360) are used, averaged over 10 random subsets of m; coverage_real and recall_real are the
-      held-out digits' own with the same m, and coverage_ratio and recall_ratio the quotients.
+    - coverage, recall: of R by the sample, k = 5, in pixel space; see the functions. Both depend on the
+      number of images, so m = min(n, 360) are used, averaged over 10 random subsets of m; coverage_real
+      and recall_real are the held-out digits' own with the same m, and coverage_ratio and recall_ratio
+      the quotients.
     - total_variation: ½ Σ_c |share_c - real share_c| between the classes of all images and the classes
       of all real digits (near uniform); an image's class is the one of the larger mean probability, its
       confidence not asked. n images drawn from real digits score about 1.2/√n.
@@ -140,20 +166,22 @@ class Judge:
             KernelClassifier(reference, reference_labels),
         )
         self.reference, self.held_out = _points(reference), _points(held_out)
-        self.radii = _radii(self.reference)
+        self.radii = neighbour_radii(self.reference)
         self.frequencies = torch.bincount(real_labels, minlength=NUM_CLASSES) / len(real_labels)
-        distances = self._nearest(self.held_out)
-        self.nearest_real = distances.median().item()
-        self.farthest = distances.quantile(0.99).item()
+        nearest = self._nearest(self.held_out)
+        self.nearest_real = nearest.median().item()
+        self.farthest = nearest.quantile(0.99).item()
         self.recognised_real = self.recognise(held_out)[0].double().mean().item()
         self._real_spread: dict[int, tuple[float, float]] = {}
 
     @classmethod
     def fit(cls, seed: int = 0) -> Judge:
         """The judge whose reference is the training part of the shipped digits; about 6 s of one core."""
-        images, labels = _real_digits()
-        train, held_out = _split()
-        return cls(images[train], labels[train], images[held_out], labels, seed)
+        reference, reference_labels = real_digits("train")
+        held_out, held_out_labels = real_digits("held_out")
+        return cls(
+            reference, reference_labels, held_out, torch.cat([reference_labels, held_out_labels]), seed
+        )
 
     def __call__(self, images: Tensor, labels: Tensor | None = None) -> dict[str, float]:
         """The figures of images (n, 1, 8, 8), with labels (n,) those of class-conditional ones.
@@ -192,18 +220,18 @@ class Judge:
 
     def _nearest(self, points: Tensor) -> Tensor:
         """Distances (n,) to the nearest digit of the reference."""
-        return torch.cat([torch.cdist(p, self.reference).amin(1) for p in points.split(1000)])
+        return torch.cat([distances(p, self.reference).amin(1) for p in points.split(1000)])
 
     def _spread(self, points: Tensor, count: int) -> tuple[float, float]:
         """Coverage and recall of the reference by `count` of the points, averaged over subsets."""
         figures = []
         for rows in _subsets(len(points), count, self.seed):
-            distances = torch.cdist(self.reference, points[rows])
-            covered = distances.amin(1) <= self.radii
-            recalled = (distances <= _radii(points[rows])).any(1)
-            figures.append(torch.stack([covered, recalled]).double().mean(1))
-        coverage, recall = torch.stack(figures).mean(0).tolist()
-        return coverage, recall
+            generated = points[rows]
+            figures.append(
+                (coverage(self.reference, self.radii, generated), recall(self.reference, generated))
+            )
+        covered, recalled = zip(*figures, strict=True)
+        return sum(covered) / len(figures), sum(recalled) / len(figures)
 
 
 def _subsets(total: int, count: int, seed: int) -> Iterator[Tensor]:
@@ -211,11 +239,6 @@ def _subsets(total: int, count: int, seed: int) -> Iterator[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     for _ in range(1 if total == count else SUBSETS):
         yield torch.randperm(total, generator=generator)[:count]
-
-
-def _radii(points: Tensor) -> Tensor:
-    """Distances (n,) to the k-th nearest other point."""
-    return torch.cdist(points, points).kthvalue(NEIGHBOURS + 1, dim=1).values  # the first is itself
 
 
 def _points(images: Tensor) -> Tensor:
@@ -245,29 +268,22 @@ def _check_labels(labels: Tensor, count: int) -> Tensor:
     return labels.long()
 
 
-def _real_digits() -> tuple[Tensor, Tensor]:
-    import io
-
-    import pyarrow.parquet
-
-    table = pyarrow.parquet.read_table(Path(__file__).parents[1] / "modules/data/digits.parquet")
-    pixels = np.stack([np.asarray(Image.open(io.BytesIO(v["bytes"]))) for v in table["image"].to_pylist()])
-    return torch.tensor(pixels)[:, None] / 127.5 - 1, torch.tensor(table["label"].to_pylist())
-
-
-def _split() -> tuple[Tensor, Tensor]:
-    order = torch.randperm(1797, generator=torch.Generator().manual_seed(0))
-    return order[:1437], order[1437:]
+def real_digits(part: str) -> tuple[Tensor, Tensor]:
+    """The shipped digits' "train" (the reference) or "held_out" part: (n, 1, 8, 8) in [-1, 1], (n,)."""
+    examples = Digits(num_classes=NUM_CLASSES, part=part).open()
+    images, labels = examples.rows(torch.arange(len(examples)))
+    return images, labels[:, 0]
 
 
 def read_images(path: Path) -> tuple[Tensor, Tensor | None]:
     """Images (n, 1, 8, 8) in [-1, 1] of a folder of PNG files, a .npy or a .npz, and a .npz's labels."""
     labels = None
     if path.is_dir():
-        files = sorted(path.glob("*.png"))
-        if not files:
-            raise DataError(f"{path} holds no PNG file")
-        array = np.stack([np.asarray(Image.open(f).convert("L")) for f in files])
+        pictures = [Image.open(file).convert("L") for file in sorted(path.glob("*.png"))]
+        digits = [np.asarray(p) for p in pictures if p.size == (8, 8)]
+        if not digits:
+            raise DataError(f"{path} holds no PNG file of 8x8 pixels")
+        array = np.stack(digits)
     elif path.suffix == ".npz" and path.exists():
         with np.load(path) as arrays:
             if "images" not in arrays:
@@ -279,7 +295,9 @@ def read_images(path: Path) -> tuple[Tensor, Tensor | None]:
     else:
         raise DataError(f"{path} is no folder of PNG files and no .npy or .npz file")
     images = torch.from_numpy(array)
-    images = images / 127.5 - 1 if images.dtype == torch.uint8 else images.float()
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise DataError(f"{path} holds {array.dtype}: give uint8, or floats in [-1, 1]")
+    images = to_unit_range(images)
     return images[:, None] if images.ndim == 3 else images, labels
 
 
@@ -303,12 +321,12 @@ def table(figures: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("samples", type=Path)
     parser.add_argument("--labels")
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     try:
         images, labels = read_images(args.samples)
         if args.labels is not None:
