@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from torch import nn
 
+from modules.checks import check_instance
+from modules.energies.base import Energy
+from modules.initializers.base import Initializer
+from modules.schedules import Schedule
 from modules.types import Batch, LossOutput, NoiseSource
 
 
 class Method(nn.Module, ABC):
-    """A module over the networks whose forward is the training step up to the losses."""
+    """A module over the networks whose forward is the training step up to the losses.
 
-    @abstractmethod
+    Args:
+        energy, initializer: the networks; one without parameters (a copy, an oracle) is not trained.
+        schedule: the ladder they are trained on.
+    """
+
+    def __init__(self, energy: Energy, initializer: Initializer, schedule: Schedule) -> None:
+        super().__init__()
+        name = type(self).__name__
+        check_instance(f"{name}.energy", energy, Energy)
+        check_instance(f"{name}.initializer", initializer, Initializer)
+        check_instance(f"{name}.schedule", schedule, Schedule)
+        self.energy, self.initializer, self.schedule = energy, initializer, schedule
+
     def networks(self) -> dict[str, nn.Module]:
-        """The networks that are trained, by the names that losses and optimizers use."""
+        """The networks that learn, by the names that losses and optimizers use."""
+        both = {"energy": self.energy, "initializer": self.initializer}
+        return {name: n for name, n in both.items() if any(True for _ in n.parameters())}
+
+    def models(self, averages: Mapping[str, nn.Module]) -> tuple[Energy, Initializer]:
+        """The energy and the initializer to sample from: averaged weights where there are any."""
+        energy = averages.get("energy", self.energy)
+        initializer = averages.get("initializer", self.initializer)
+        assert isinstance(energy, Energy) and isinstance(initializer, Initializer)
+        return energy, initializer
 
     @abstractmethod
     def begin_step(self, step: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gin
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from modules.checks import ConfigurationError, check_bool, check_instance, check_number
 from modules.energies.base import Energy
@@ -18,7 +18,7 @@ from modules.recovery import RecoveryPotential
 from modules.samplers.base import Sampler
 from modules.schedules import Schedule
 from modules.tensors import expand_as
-from modules.types import Batch, LossOutput, NoiseSource
+from modules.types import Batch, LossOutput, NoiseSource, Transition
 
 
 @gin.register
@@ -47,29 +47,19 @@ class RecoveryLikelihood(Method):
         warm_start: WarmStart | None = None,
         label_dropout: float = 0.1,
     ) -> None:
-        super().__init__()
-        check_instance("RecoveryLikelihood.energy", energy, Energy)
-        check_instance("RecoveryLikelihood.initializer", initializer, Initializer)
-        check_instance("RecoveryLikelihood.schedule", schedule, Schedule)
+        super().__init__(energy, initializer, schedule)
         check_instance("RecoveryLikelihood.sampler", sampler, Sampler)
         check_bool("RecoveryLikelihood.shared_noise", shared_noise)
         check_instance("RecoveryLikelihood.warm_start", warm_start, (WarmStart, type(None)))
         check_number("RecoveryLikelihood.label_dropout", label_dropout, low=0, high=1)
-        self.energy, self.initializer, self.schedule, self.sampler = energy, initializer, schedule, sampler
-        self.shared_noise, self.label_dropout = shared_noise, label_dropout
+        self.sampler, self.shared_noise, self.label_dropout = sampler, shared_noise, label_dropout
         self.energy_loss = energy_loss or RecoveryLikelihoodLoss()
         self.initializer_loss = initializer_loss or CooperativeLoss()
         self.warm_start = warm_start
-        self._initializer_learns = any(True for _ in initializer.parameters())
+        self._initializer_learns = "initializer" in self.networks()
         if warm_start is not None and not self._initializer_learns:
             raise ConfigurationError("RecoveryLikelihood.warm_start needs an initializer that has parameters")
         self._warm = self._energy_learns = True
-        self.begin_step(0)
-
-    def networks(self) -> dict[str, nn.Module]:
-        """The energy, and the initializer if it has parameters."""
-        learns = {"energy": self.energy}
-        return {**learns, "initializer": self.initializer} if self._initializer_learns else learns
 
     def begin_step(self, step: int) -> None:
         """One power iteration of every spectral norm, before the positives; the phase of the warm start."""
@@ -113,7 +103,7 @@ class RecoveryLikelihood(Method):
         return LossOutput(losses, t, watch)
 
     def _energies(
-        self, y_pos: Tensor, y_neg: Tensor, transition: object, label: Tensor
+        self, y_pos: Tensor, y_neg: Tensor, transition: Transition, label: Tensor
     ) -> tuple[Tensor, Tensor]:
         """E(y⁺) and E(y⁻) (b,) from one evaluation of both."""
         positive, negative = self.energy(torch.cat([y_pos, y_neg]), transition, label).chunk(2)

@@ -1,0 +1,38 @@
+"""The record of a run's numbers: one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class Journal:
+    """Appends rows to metrics.jsonl; rows after a resumed step are dropped first."""
+
+    def __init__(self, path: Path, first_step: int = 0) -> None:
+        self.path = path
+        kept = [row for row in read(path) if row["step"] <= first_step] if path.exists() else []
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        self.seconds_before = max((row.get("seconds", 0.0) for row in kept), default=0.0)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Append one row."""
+        with self.path.open("a") as file:
+            file.write(json.dumps({k: _plain(v) for k, v in row.items()}) + "\n")
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """All complete rows."""
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:  # the last line of a run that was killed while writing it
+            continue
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    return float(f"{value:.7g}") if isinstance(value, float) else value

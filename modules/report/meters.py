@@ -1,0 +1,38 @@
+"""Means of per-sample figures by level, kept on the device until they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+class LevelMeter:
+    """Sums of watched figures by transition t = 1..T."""
+
+    def __init__(self, num_levels: int, device: torch.device) -> None:
+        self._num_levels, self._device = num_levels, device
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, t: Tensor, watch: dict[str, Tensor]) -> None:
+        """Add figures (b,) at transitions t (b,)."""
+        for name, values in watch.items():
+            if name not in self._sums:
+                self._sums[name] = torch.zeros(2, self._num_levels, dtype=torch.float64, device=self._device)
+            both = torch.stack([values.double(), torch.ones_like(values, dtype=torch.float64)])
+            self._sums[name].index_add_(1, t - 1, both)
+
+    def read(self, add_processes: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """Means as {"name": overall, "name/t": of a level}; clears them.
+
+        Args:
+            add_processes: sums a tensor over the processes.
+        """
+        out: dict[str, float] = {}
+        for name, mine in self._sums.items():
+            total, count = add_processes(mine).tolist()
+            out[name] = sum(total) / max(sum(count), 1.0)
+            out.update({f"{name}/{t + 1}": total[t] / n for t, n in enumerate(count) if n > 0})
+        self._sums = {}
+        return out

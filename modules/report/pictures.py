@@ -1,0 +1,98 @@
+"""Samples as pictures: grids of images, strips of levels, scatter plots of points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from PIL import Image
+from torch import Tensor
+
+_GAP = 2  # pixels between pictures, before magnification
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """[-1, 1] to 8 bits as evaluation does: clamp, then round((x + 1)·127.5) (spec §6). uint8."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def image_of(image: Tensor) -> Image.Image:
+    """One image (c, h, w) in [-1, 1] as a picture: grey for one channel, RGB for three, RGBA for four.
+
+    Any other number of channels is shown as grey panels side by side.
+    """
+    pixels = to_bytes(image).cpu()
+    if pixels.shape[0] in (3, 4):
+        return Image.fromarray(np.ascontiguousarray(rearrange(pixels, "c h w -> h w c").numpy()))
+    return Image.fromarray(np.ascontiguousarray(rearrange(pixels, "c h w -> h (c w)").numpy()))
+
+
+def grid(images: Tensor, columns: int) -> Image.Image:
+    """Images (n, c, h, w) in rows of `columns`."""
+    tiles = [image_of(image) for image in images]
+    width, height = tiles[0].size
+    rows = -(-len(tiles) // columns)
+    page = Image.new(
+        tiles[0].mode, (columns * (width + _GAP) + _GAP, rows * (height + _GAP) + _GAP), _paper(tiles[0])
+    )
+    for n, tile in enumerate(tiles):
+        page.paste(tile, (_GAP + n % columns * (width + _GAP), _GAP + n // columns * (height + _GAP)))
+    return page
+
+
+def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
+    """Two pictures on one page."""
+    size = (left.width + right.width + 4 * _GAP, max(left.height, right.height))
+    page = Image.new(left.mode, size, _paper(left))
+    page.paste(left, (0, 0))
+    page.paste(right, (left.width + 4 * _GAP, 0))
+    return page
+
+
+def save(picture: Image.Image, path: Path, smallest: int = 320) -> None:
+    """Write a PNG, magnified by a whole factor until its height reaches `smallest` pixels."""
+    factor = max(1, smallest // picture.height)
+    picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST).save(path)
+
+
+def save_samples(samples: Tensor, levels: Sequence[Tensor], path: Path) -> None:
+    """One picture of a walk: the samples at the left, some of them level by level at the right.
+
+    Args:
+        samples: (n, c, h, w) images in [-1, 1], or (n, 2) points.
+        levels: x_T ... x_0, each like samples.
+    """
+    if samples.ndim == 2:
+        return _scatter(samples, levels, path)
+    columns = max(1, round(len(samples) ** 0.5))
+    rows = -(-len(samples) // columns)
+    shown = min(rows, len(samples))
+    strip = torch.stack([*(level[:shown] for level in levels), samples[:shown]], 1)
+    walk = grid(strip.flatten(0, 1), len(levels) + 1)
+    save(side_by_side(grid(samples, columns), walk), path)
+    return None
+
+
+def _scatter(samples: Tensor, levels: Sequence[Tensor], path: Path) -> None:
+    """Points by level, x_T first, samples last."""
+    from modules.report.curves import figure  # late: matplotlib is slow to import
+
+    panels = [*levels, samples]
+    names = [f"level {len(levels) - 1 - i}" for i in range(len(levels))] + ["samples"]
+    fig, axes = figure(1, len(panels), width=2.2 * len(panels), height=2.4)
+    for axis, points, name in zip(axes.flat, panels, names, strict=True):
+        axis.scatter(*points[:, :2].cpu().numpy().T, s=1, linewidths=0, alpha=0.5)
+        extent = 1.1 * max(float(samples.abs().max()), 1.0)
+        axis.set(
+            xlim=(-extent, extent), ylim=(-extent, extent), xticks=[], yticks=[], title=name, aspect="equal"
+        )
+    fig.savefig(path, dpi=110)
+
+
+def _paper(tile: Image.Image) -> int | tuple[int, ...]:
+    """The colour between pictures."""
+    bands = len(tile.getbands())
+    return 90 if bands == 1 else (90,) * 3 + (255,) * (bands - 3)

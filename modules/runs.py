@@ -1,0 +1,177 @@
+"""A trained run, rebuilt from its folder.
+
+run = runs.load("runs/cdrl_digits")
+images = run.generate(64, seed=0).x  # (64, 1, 8, 8) in about [-1, 1]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from modules import checkpoints, config
+from modules.checks import CheckpointError, ConfigurationError, check_choice, check_integer, nearest
+from modules.data.base import Data
+from modules.generation import Generation, Sampled
+from modules.guidance import ClassifierFreeGuidance
+from modules.methods.base import Method
+from modules.runtime import Runtime
+from modules.sampling import sample
+from modules.training import load_weights
+
+CONFIG, IMPORTS = "config.gin", "config.json"
+
+
+class Run:
+    """A run's objects with the weights of one checkpoint.
+
+    Attributes:
+        folder, config: where it lies, and its configuration.
+        method: its networks hold the loaded weights, in eval mode, on the runtime's device.
+        generation: how samples are drawn.
+        data: the data set, unopened. runtime: devices and processes. step: of the checkpoint.
+    """
+
+    def __init__(self, folder: Path, built: config.Config, checkpoint: Path, weights: str) -> None:
+        check_choice("weights", weights, ("ema", "live"))
+        self.folder, self.config = folder, built
+        self.method: Method = built.value("Trainer.method")
+        self.generation: Generation = built.value("Trainer.generation")
+        self.data: Data = built.value("Trainer.data")
+        self.runtime: Runtime = built.value("Trainer.runtime") if _is_bound(built) else Runtime()
+        tensors, state = checkpoints.load(checkpoint)
+        for name, network in self.method.networks().items():
+            load_weights(network, tensors, f"{name}_ema" if weights == "ema" else name)
+        self.step: int = state["step"]
+        self.method.requires_grad_(False).eval().to(self.runtime.device)
+        if weights == "ema":
+            from modules.ema import EMA
+
+            for network in self.method.networks().values():
+                EMA.ready(network)
+
+    def generate(
+        self,
+        num: int,
+        label: int | Sequence[int] | Tensor | None = None,
+        guidance: float | None = None,
+        seed: int = 0,
+        batch_size: int = 256,
+        dtype: torch.dtype = torch.float32,
+    ) -> Sampled:
+        """Images 0..num-1 of a seed, on the CPU; image i depends on (seed, i, its label) alone.
+
+        Args:
+            num: how many.
+            label: one class for all, or (num,) classes, -1 = none; None: none.
+            guidance: w of classifier-free guidance (spec §8); None: as configured.
+            batch_size: images at once on a device.
+
+        Raises:
+            ConfigurationError: labels or guidance that the model was not made for.
+        """
+        check_integer("num", num, low=1)
+        check_integer("batch_size", batch_size, low=1)
+        return sample(
+            self.guided(guidance),
+            self.method.energy,
+            self.method.initializer,
+            self.method.schedule,
+            num,
+            self.labels(label, num),
+            seed,
+            self.runtime,
+            batch_size,
+            dtype,
+        )
+
+    def labels(self, label: int | Sequence[int] | Tensor | None, num: int) -> Tensor | None:
+        """Labels (num,) from one or many, checked against the model."""
+        if label is None:
+            return None
+        labels = torch.as_tensor(label, dtype=torch.int64)
+        labels = labels.expand(num) if labels.ndim == 0 else labels
+        known = self.method.energy.num_classes
+        if known == 0:
+            raise ConfigurationError(
+                "the run was trained without labels (NUM_CLASSES = 0): leave the label out"
+            )
+        if labels.shape != (num,) or int(labels.min()) < -1 or int(labels.max()) >= known:
+            raise ConfigurationError(
+                f"labels must be {num} numbers in 0..{known - 1} (-1 = none), got {label!r}"
+            )
+        return labels
+
+    def label_of(self, name: str) -> int:
+        """A class's number, from its number or its name."""
+        if name.lstrip("-").isdigit():
+            return int(name)
+        names = self.data.class_names
+        if name not in names:
+            raise ConfigurationError(
+                f"no class is named {name!r}.{nearest(name, names)} Give its number, 0.."
+                f"{self.method.energy.num_classes - 1}"
+            )
+        return names.index(name)
+
+    def guided(self, scale: float | None) -> Generation:
+        """The run's generation, with classifier-free guidance of a given scale."""
+        if scale is None:
+            return self.generation
+        if self.method.energy.num_classes == 0:
+            raise ConfigurationError("the run was trained without labels: guidance has nothing to guide with")
+        configured = self.generation
+        return Generation(configured.sampler, ClassifierFreeGuidance(float(scale)), configured.denoise_factor)
+
+
+def load(
+    folder: str | Path,
+    checkpoint: str | Path | None = None,
+    weights: str = "ema",
+    overrides: Sequence[str] = (),
+    imports: Sequence[str] = (),
+) -> Run:
+    """Rebuild a run.
+
+    Args:
+        folder: the run's.
+        checkpoint: one of its checkpoints; None: the newest.
+        weights: "ema" or "live".
+        overrides: gin bindings over the run's own, such as "Langevin.num_steps=30".
+        imports: modules of the user's own, beside those that the run was trained with.
+
+    Raises:
+        CheckpointError, ConfigurationError: what is missing or doesn't fit, in one line.
+    """
+    folder = Path(folder)
+    built = saved_config(folder, overrides, imports)
+    return Run(folder, built, Path(checkpoint) if checkpoint else checkpoints.latest(folder), weights)
+
+
+def save_config(folder: Path, built: config.Config) -> None:
+    """Write the configuration into the run folder: bindings as gin without imports, imports as JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_text(built.text)
+    (folder / IMPORTS).write_text(json.dumps({"imports": list(built.imports)}, indent=1) + "\n")
+    (folder / "operative.gin").write_text(built.resolved())
+
+
+def saved_config(folder: Path, overrides: Sequence[str] = (), imports: Sequence[str] = ()) -> config.Config:
+    """The configuration that a run folder holds."""
+    if not (folder / CONFIG).is_file():
+        siblings = (
+            [str(p.parent) for p in folder.parent.glob(f"*/{CONFIG}")] if folder.parent.is_dir() else []
+        )
+        raise CheckpointError(
+            f"{folder} is no run folder: it has no {CONFIG}.{nearest(str(folder), siblings)}"
+        )
+    saved = json.loads((folder / IMPORTS).read_text())["imports"] if (folder / IMPORTS).is_file() else []
+    return config.load_text((folder / CONFIG).read_text(), overrides, [*saved, *imports])
+
+
+def _is_bound(built: config.Config) -> bool:
+    return "Trainer.runtime" in built.text

@@ -1,0 +1,84 @@
+"""Samples by index over batches and processes: image i of a seed is the same whatever their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from modules.energies.base import Energy
+from modules.generation import Generation, Sampled
+from modules.initializers.base import Initializer
+from modules.noise import Noise
+from modules.runtime import Runtime
+from modules.schedules import Schedule
+
+
+def sample_batches(
+    generation: Generation,
+    energy: Energy,
+    initializer: Initializer,
+    schedule: Schedule,
+    indices: Tensor,
+    labels: Tensor | None,
+    seed: int,
+    runtime: Runtime,
+    batch_size: int = 256,
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[tuple[Tensor, Sampled]]:
+    """Images by index, batch after batch, on the runtime's device.
+
+    Args:
+        indices: (n,) int64, the images of this process; image i depends on (seed, i) only.
+        labels: (n,) int64 in step with indices, -1 = none; None: all none.
+    Yields:
+        the indices of a batch and its samples.
+    """
+    labels = torch.full_like(indices, -1) if labels is None else labels
+    energy.eval()
+    initializer.eval()
+    for index, label in zip(indices.split(batch_size), labels.split(batch_size), strict=True):
+        noise = Noise(seed, index.to(runtime.device), stream="sample", dtype=dtype)
+        with runtime.autocast():
+            yield (
+                index,
+                generation.sample(
+                    energy, initializer, schedule, label.to(runtime.device), noise, energy.shape
+                ),
+            )
+
+
+def sample(
+    generation: Generation,
+    energy: Energy,
+    initializer: Initializer,
+    schedule: Schedule,
+    num: int,
+    labels: Tensor | None,
+    seed: int,
+    runtime: Runtime,
+    batch_size: int = 256,
+    dtype: torch.dtype = torch.float32,
+) -> Sampled:
+    """Images 0..num-1 of a seed, shared out among the processes, gathered on the CPU of each."""
+    mine = torch.arange(runtime.rank, num, runtime.num_processes)
+    parts: list[tuple[Tensor, Tensor]] = []
+    batches = sample_batches(
+        generation,
+        energy,
+        initializer,
+        schedule,
+        mine,
+        None if labels is None else labels[mine],
+        seed,
+        runtime,
+        batch_size,
+        dtype,
+    )
+    for index, drawn in batches:
+        parts.append((index, torch.stack([*drawn.levels, drawn.x]).cpu()))
+    parts = runtime.gather_objects(parts)
+    order = torch.cat([index for index, _ in parts]).argsort()
+    stacked = torch.cat([images for _, images in parts], 1)[:, order]
+    return Sampled(stacked[-1], list(stacked[:-1]))

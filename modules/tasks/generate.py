@@ -1,0 +1,109 @@
+"""Sample images from a trained run: one PNG each and a grid, or one array file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from modules.checks import ConfigurationError
+
+
+def add_arguments(parser: argparse._ArgumentGroup) -> None:
+    """Options of generation."""
+    add = parser.add_argument
+    add("--num", type=int, default=64, help="how many images (default 64)")
+    add("--label", metavar="CLASS", help="class number or name, of all images; default: all classes in turn")
+    add("--guidance", type=float, metavar="W", help="classifier-free guidance scale; 0 = conditional")
+    add("--seed", type=int, default=0, help="image i depends on (seed, i) alone (default 0)")
+    add("--batch-size", type=int, default=256, help="images at once on a device (default 256)")
+    add("--checkpoint", metavar="DIR", help="a checkpoint of the run (default: the newest)")
+    add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
+    add("--format", choices=("png", "npz"), default="png", help="a PNG for each image, or one array file")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the images, and a grid of the first 64."""
+    if not arguments.run:
+        raise ConfigurationError("--task generate needs a trained run: --run runs/NAME")
+
+    import torch
+    from tqdm.auto import tqdm
+
+    from modules import runs
+    from modules.report.pictures import save_samples
+    from modules.sampling import sample_batches
+
+    trained = runs.load(
+        arguments.run, arguments.checkpoint, arguments.weights, arguments.overrides, arguments.imports
+    )
+    runtime, num = trained.runtime, arguments.num
+    if num < 1 or arguments.batch_size < 1:
+        raise ConfigurationError("--num and --batch-size must be at least 1")
+    generation = trained.guided(arguments.guidance)
+    labels = trained.labels(None if arguments.label is None else trained.label_of(arguments.label), num)
+    if labels is None and trained.method.energy.num_classes:
+        labels = torch.arange(num) % trained.method.energy.num_classes
+    folder = Path(arguments.output or Path(arguments.run) / f"generated_seed{arguments.seed}")
+    folder.mkdir(parents=True, exist_ok=True)
+
+    # each process draws and writes its own images, so that memory doesn't grow with their number
+    mine = torch.arange(runtime.rank, num, runtime.num_processes)
+    shown, kept = [], []
+    bar = tqdm(total=len(mine), unit="img", disable=not runtime.is_main)
+    batches = sample_batches(
+        generation,
+        trained.method.energy,
+        trained.method.initializer,
+        trained.method.schedule,
+        mine,
+        None if labels is None else labels[mine],
+        arguments.seed,
+        runtime,
+        arguments.batch_size,
+    )
+    for index, drawn in batches:
+        walk = torch.stack([*drawn.levels, drawn.x]).cpu()
+        if int(index[0]) < 64:
+            first = index < 64
+            shown.append((index[first], walk[:, first]))
+        if arguments.format == "npz" or len(trained.data.shape) != 3:
+            kept.append((index, walk[-1]))
+        else:
+            _write_images(folder, index.tolist(), walk[-1])
+        bar.update(len(index))
+    bar.close()
+
+    if kept:
+        _write_array(folder, runtime.gather_objects(kept), labels, runtime.is_main)
+    shown = runtime.gather_objects(shown)
+    if runtime.is_main:
+        order = torch.cat([index for index, _ in shown]).argsort()
+        walk = torch.cat([images for _, images in shown], 1)[:, order]
+        save_samples(walk[-1], list(walk[:-1]), folder / "grid.png")
+        print(f"{num} samples of step {trained.step:,} in {folder}")
+    runtime.wait()
+    return 0
+
+
+def _write_images(folder, indices, images) -> None:
+    from modules.report.pictures import image_of
+
+    for index, image in zip(indices, images, strict=True):
+        image_of(image).save(folder / f"{index:06d}.png")
+
+
+def _write_array(folder, parts, labels, is_main: bool) -> None:
+    """samples.npz: `images` (uint8 images, float32 points) in the order of their index, and `labels`."""
+    import numpy as np
+    import torch
+
+    from modules.report.pictures import to_bytes
+
+    if not is_main:
+        return
+    order = torch.cat([index for index, _ in parts]).argsort()
+    x = torch.cat([images for _, images in parts])[order]
+    arrays = {"images": (to_bytes(x) if x.ndim == 4 else x).numpy()}
+    if labels is not None:
+        arrays["labels"] = labels.numpy()
+    np.savez(folder / "samples.npz", **arrays)
