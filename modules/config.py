@@ -40,8 +40,8 @@ from modules.config_files import (
     references,
 )
 from modules.config_imports import import_components, import_user_module
-from modules.config_text import write
-from modules.config_usage import MACRO, Usage, outward, reached_by
+from modules.config_text import write, write_resolved
+from modules.config_usage import MACRO, Usage, reached_by
 
 _active: list[Config] = []
 """The configuration that gin's global state holds, at most one."""
@@ -155,19 +155,19 @@ class Config:
         scope, _, component = name.rpartition("/")
         if name:
             full = names.full_name(component, f"value({key!r})")
-            wanted = next((k for k in _scopes_of(scope, full, parameter) if k in self._effective), None)
+            binding = names.nearest_binding(self._effective, scope, full, parameter)
+            node = (scope, full)
         else:
-            wanted = ("", key, "") if ("", key, "") in self._effective else None
-        if wanted is None:
+            binding = self._effective.get(("", key, ""))
+            node = (key, MACRO)
+        if binding is None:
             known = [str(binding) for binding in self._effective.values()]
             raise ConfigurationError(f"nothing is bound to {key}.{nearest(key, known)}")
         self._activate()
-        binding = self._effective[wanted]
         value = _to_gin(binding.value)
         for reference in references(binding.value):
             self._roots.append(reached_by(reference, scope, binding.location))
-        node = (wanted[0], wanted[1]) if wanted[2] else (key, MACRO)
-        gin_config._OPERATIVE_CONFIG.setdefault(node, {})[wanted[2] or "value"] = value
+        gin_config._OPERATIVE_CONFIG.setdefault(node, {})[parameter if name else "value"] = value
         try:
             with gin.config_scope(scope or None):
                 return copy.deepcopy(value)
@@ -187,9 +187,8 @@ class Config:
         Usage(self._all, self._effective, calls, self._roots).check()
 
     def resolved(self) -> str:
-        """What is in effect in all that was built so far: bindings, and the defaults of constructors."""
-        self._activate()
-        return gin.operative_config_str(max_line_length=100)
+        """What is in effect in all that was built so far, with its places; defaults of constructors too."""
+        return write_resolved(self._operative, self._effective)
 
     def _activate(self) -> None:
         """Make gin's global state this configuration's."""
@@ -217,8 +216,3 @@ def _to_gin(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_to_gin(item) for item in value)
     return value
-
-
-def _scopes_of(scope: str, full: str, parameter: str) -> list[names.Key]:
-    """The keys that a call in `scope` reads, the nearest scope first."""
-    return [(outer, full, parameter) for outer in outward(scope)]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from modules import checks
 from modules import config_names as names
 from modules.checks import ConfigurationError, UserError
-from modules.config_files import Binding, Location, Macro, Reference, references
+from modules.config_files import Binding, Location, Reference, references
 
 _CALL = re.compile(r"\n\s*In call to configurable '([\w.]+)' \(.*?\)(?: in scope '([\w./]*)')?(?=\n|$)", re.S)
 _UNSET = re.compile(r"No values supplied by Gin or caller for arguments: \[(.*?)\]")
@@ -87,10 +87,9 @@ class _Finder:
 
     def located(self, binding: Binding, message: str) -> str:
         """The message with the place of the value, behind macros, and a hint if it names a component."""
-        through = ""
-        while isinstance(binding.value, Macro) and ("", binding.value.name, "") in self._effective:
-            binding = self._effective["", binding.value.name, ""]
-            through = f" (from {binding.name})"
+        source = names.behind_macros(binding, self._effective)
+        through = f" (from {source.name})" if source is not binding else ""
+        binding = source
         hint = names.component_hint(binding.value)
         stop = "." if hint and not message.endswith((".", "?")) else ""
         return f"{binding.location}: {message}{through}{stop}{hint}"

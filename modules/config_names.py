@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gin import config as gin_config
 
@@ -57,6 +57,27 @@ def key(binding: Binding) -> Key:
     if binding.is_macro:
         return ("", binding.name, "")
     return (binding.scope, full_name(binding.name, binding.location), binding.parameter)
+
+
+def outward(scope: str) -> list[str]:
+    """The scopes that a call in `scope` reads, the nearest first: "a/b" gives "a/b", "a", ""."""
+    parts = scope.split("/") if scope else []
+    return ["/".join(parts[:n]) for n in range(len(parts), -1, -1)]
+
+
+def nearest_binding(
+    effective: Mapping[Key, Binding], scope: str, full: str, parameter: str
+) -> Binding | None:
+    """The binding that a call of `full` in `scope` reads for `parameter`: that of the nearest scope."""
+    found = (effective.get((outer, full, parameter)) for outer in outward(scope))
+    return next((binding for binding in found if binding is not None), None)
+
+
+def behind_macros(binding: Binding, effective: Mapping[Key, Binding]) -> Binding:
+    """The binding that gives the value: `binding` itself, or the macro that it reads."""
+    while isinstance(binding.value, Macro) and ("", binding.value.name, "") in effective:
+        binding = effective["", binding.value.name, ""]
+    return binding
 
 
 def is_required(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""A configuration as one gin text: every binding in effect, sorted, without includes and imports."""
+"""A configuration as one gin text: what is bound, without includes and imports; what is in effect."""
 
 from __future__ import annotations
 
@@ -21,6 +21,42 @@ def write(effective: Mapping[names.Key, Binding]) -> str:
         left = f"{scoped}.{parameter}" if parameter else full
         blocks.setdefault(scoped, []).append(f"{left} = {_value(binding.value, len(left) + 3, '')}")
     return "\n\n".join("\n".join(sorted(blocks[name])) for name in sorted(blocks)) + "\n"
+
+
+def write_resolved(
+    calls: Mapping[tuple[str, str], Mapping[str, Any]], effective: Mapping[names.Key, Binding]
+) -> str:
+    """The parameters of all calls, macros replaced by their values, each with the place it comes from.
+
+    Args:
+        calls: scope and full name -> the parameters that gin or the constructor's defaults supplied.
+        effective: the bindings in effect.
+    """
+    blocks = []
+    for scope, full in sorted(calls, key=lambda call: (names.short_name(call[1]), call[0])):
+        if full.startswith("gin."):
+            continue
+        owner = f"{scope}/{names.short_name(full)}" if scope else names.short_name(full)
+        lines = []
+        for parameter in sorted(calls[scope, full]):
+            binding = names.nearest_binding(effective, scope, full, parameter)
+            value = calls[scope, full][parameter] if binding is None else binding.value
+            left = f"{owner}.{parameter}"
+            text = f"{left} = {_value(_without_macros(value, effective), len(left) + 3, '')}"
+            place = "default" if binding is None else str(names.behind_macros(binding, effective).location)
+            lines.append(f"{text}  # {place}")
+        blocks.append("\n".join(lines) if lines else f"# {owner}: nothing to set")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _without_macros(value: Any, effective: Mapping[names.Key, Binding]) -> Any:
+    if isinstance(value, Macro) and ("", value.name, "") in effective:
+        return _without_macros(effective["", value.name, ""].value, effective)
+    if isinstance(value, dict):
+        return {key: _without_macros(item, effective) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without_macros(item, effective) for item in value)
+    return value
 
 
 def _value(value: Any, column: int, indent: str) -> str:

@@ -53,10 +53,9 @@ class Usage:
                 used.add(("", scope, ""))
                 continue
             for parameter in supplied:
-                for outer in outward(scope):
-                    if (outer, full, parameter) in self._effective:
-                        used.add((outer, full, parameter))
-                        break
+                binding = names.nearest_binding(self._effective, scope, full, parameter)
+                if binding is not None:
+                    used.add(names.key(binding))
         return used
 
     def _is_used(self, binding: Binding) -> bool:
@@ -85,7 +84,7 @@ class Usage:
         """The binding of the same parameter in an inner scope that is read in its place."""
         scope, full, parameter = names.key(binding)
         for inner, other, name in self._used:
-            if (other, name) == (full, parameter) and inner != scope and scope in outward(inner):
+            if (other, name) == (full, parameter) and inner != scope and scope in names.outward(inner):
                 return self._effective[inner, other, name]
         return None
 
@@ -103,7 +102,7 @@ class Usage:
             built = sorted({names.short_name(name) for _, name in self._calls if not name.startswith("gin.")})
             hint = nearest(binding.name, built)
             return f"{binding} is never used: no {binding.name} is built.{hint}"
-        if scope and not any(scope in outward(s) for s in scopes):
+        if scope and not any(scope in names.outward(s) for s in scopes):
             hint = nearest(scope, [s for s in scopes if s])
             return f"{binding} is never used: no {binding.name} is built in the scope {scope!r}.{hint}"
         return f"{binding} is never used: whoever builds {binding.name} gives {parameter} itself"
@@ -132,7 +131,7 @@ def _reached(roots: Sequence[Node], bindings: Sequence[Binding], nearest_scope: 
         if full == MACRO:
             read = macros.get(scope, [])
         else:
-            read = [b for b in owned.get(full, []) if b.scope in outward(scope)]
+            read = [b for b in owned.get(full, []) if b.scope in names.outward(scope)]
             if nearest_scope:
                 read.sort(key=lambda b: len(b.scope))
                 read = list({b.parameter: b for b in read}.values())
@@ -153,10 +152,4 @@ def _covers(nodes: set[Node], scope: str, full: str) -> bool:
     """Whether a binding of `full` in `scope` would be read by one of the calls."""
     if full == MACRO:
         return (scope, MACRO) in nodes
-    return any(name == full and scope in outward(inner) for inner, name in nodes)
-
-
-def outward(scope: str) -> list[str]:
-    """The scopes that a call in `scope` reads, the nearest first: "a/b" gives "a/b", "a", ""."""
-    parts = scope.split("/") if scope else []
-    return ["/".join(parts[:n]) for n in range(len(parts), -1, -1)]
+    return any(name == full and scope in names.outward(inner) for inner, name in nodes)

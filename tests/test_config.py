@@ -414,14 +414,24 @@ def test_two_configurations_do_not_mix(folder):
     assert first.build("ToyModel").sampler.num_steps == 5
     first.check_used()
     second.check_used()
-    assert "STEPS = 9" in second.resolved() and "STEPS = 5" in first.resolved()
+    assert "num_steps = 9" in second.resolved() and "num_steps = 5" in first.resolved()
 
 
-def test_the_resolved_configuration_shows_defaults(folder):
-    loaded = config.load(["good.gin"])
+def test_the_resolved_configuration_shows_values_defaults_and_places(folder):
+    write(
+        folder,
+        "x.gin",
+        'include "good.gin"\nToyModel.parts = {"a": [@b/ToySampler()]}\nb/ToySampler.rate = 2.0',
+    )
+    loaded = config.load(["x.gin"], ["STEPS=7"])
     loaded.build("ToyModel")
-    assert "ToySampler.rate = 0.1" in loaded.resolved()
-    assert "ToySampler.rate" not in loaded.text
+    lines = loaded.resolved().splitlines()
+    assert 'ToySampler.num_steps = 7  # --set "STEPS=7"' in lines
+    assert 'b/ToySampler.num_steps = 7  # --set "STEPS=7"' in lines
+    assert "b/ToySampler.rate = 2.0  # x.gin:3" in lines
+    assert "ToySampler.rate = 0.1  # default" in lines
+    assert "ToyModel.sampler = @ToySampler()  # good.gin:3" in lines
+    assert "ToyModel.parts = {'a': [@b/ToySampler()]}  # x.gin:2" in lines
 
 
 USER = """\
