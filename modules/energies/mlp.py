@@ -34,6 +34,7 @@ class MLPEnergy(FreezableEnergy):
         num_frequencies: n > 0 also feeds sin and cos of 2^k π y, k = 0..n-1: for sharp edges.
         embed_dim: numbers of the sinusoid of λ_s.
         spectral_norm: on every dense layer but the head.
+        zero_head: start at E = 0, so that first chains stay near where a warm-started initializer puts them.
 
     Raises:
         ConfigurationError: a value out of range.
@@ -49,6 +50,7 @@ class MLPEnergy(FreezableEnergy):
         num_frequencies: int = 0,
         embed_dim: int = 64,
         spectral_norm: bool = False,
+        zero_head: bool = False,
     ) -> None:
         super().__init__(shape, num_classes)
         check_integer("MLPEnergy.width", width, low=1)
@@ -62,7 +64,11 @@ class MLPEnergy(FreezableEnergy):
         self.embedding = LevelEmbedding(embed_dim, width, num_classes, act, spectral_norm)
         self.stem = linear(inputs, width, spectral_norm)
         self.blocks = nn.ModuleList(FilmDenseBlock(width, width, act, spectral_norm) for _ in range(depth))
+        check_bool("MLPEnergy.zero_head", zero_head)
         self.head = nn.Linear(width, width)
+        if zero_head:
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
 
     def _features(self, y: Tensor) -> Tensor:
         y = y.flatten(1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import gin
-from torch import Tensor
+from torch import Tensor, nn
 
 from modules.checks import check_bool
 from modules.energies.residual import ResidualEnergy
@@ -29,6 +29,7 @@ class CooperativeResNet(ResidualEnergy):
         activation: "lrelu" in the paper (with a last ReLU); a smooth one ("silu", "gelu", "softplus", "tanh")
             is used everywhere, the end included, so that second derivatives exist.
         spectral_norm: off for ablations.
+        zero_head: start at E = 0, so that first chains stay near where a warm-started initializer puts them.
 
     Raises:
         ConfigurationError: sizes that don't fit, named.
@@ -43,6 +44,7 @@ class CooperativeResNet(ResidualEnergy):
         num_blocks: int = 8,
         activation: str = "lrelu",
         spectral_norm: bool = True,
+        zero_head: bool = False,
     ) -> None:
         act = named_activation("CooperativeResNet.activation", activation)
         final = "relu" if activation == "lrelu" else activation
@@ -58,6 +60,9 @@ class CooperativeResNet(ResidualEnergy):
             final_activation=named_activation("CooperativeResNet.activation", final),
             spectral=spectral_norm,
         )
+        check_bool("CooperativeResNet.zero_head", zero_head)
+        if zero_head:
+            nn.init.zeros_(self.head.weight)
 
     def position(self, transition: Transition) -> Tensor:
         """1000·u of λ_s."""
