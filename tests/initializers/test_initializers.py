@@ -1,0 +1,117 @@
+"""The initializers against the published one, and what they promise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from modules.checks import ConfigurationError
+from modules.initializers.copy import CopyInitializer
+from modules.initializers.mlp import MLPInitializer
+from modules.initializers.unet import UNet
+from modules.layers.attention import SelfAttention
+from modules.schedules import CosineSchedule
+from tests.golden_weights import golden, golden_label, load_cdrl_unet
+
+torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_unet_parity(dtype: torch.dtype) -> None:
+    recorded = golden("cdrl_cond")
+    transition = CosineSchedule(6).transition(recorded["in.t"], dtype)
+    transition = replace(transition, logsnr_t=recorded["in.logsnr_t"].to(dtype))
+    x, wanted = recorded["in.x"].to(dtype), recorded["out.unet"]
+    with torch.no_grad():
+        net = load_cdrl_unet(recorded).to(dtype)
+        got = net(x, transition, golden_label(recorded["in.label"]))
+    # of the network's own part, x_t taken off
+    assert (got - wanted).norm() / (wanted - x).norm() < 1e-5
+
+
+def test_paper_size() -> None:
+    with torch.device("meta"):
+        net = UNet((3, 32, 32))
+    assert sum(p.numel() for p in net.parameters()) == pytest.approx(3.8e6, abs=0.05e6)
+
+
+@pytest.mark.parametrize("num_classes", [0, 10])
+@pytest.mark.parametrize("resolution", [32, 64, 128, 256])
+def test_every_published_resolution_builds(num_classes: int, resolution: int) -> None:
+    with torch.device("meta"):
+        net = UNet((3, resolution, resolution), num_classes)
+    # levels are R, R/2, R/4; at 16 and 8: three attentions down, four up; and one in the middle
+    levels = sum(resolution // 2**i in (16, 8) for i in range(3))
+    assert sum(isinstance(m, SelfAttention) for m in net.modules()) == 7 * levels + 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: UNet((1, 8, 8), dim=32, dim_mults=(1, 2), num_blocks=1),
+        lambda: UNet((2, 12, 8), 3, dim=8, dim_mults=(1, 2, 1), num_blocks=2, groups=4),
+        lambda: MLPInitializer((2,)),
+        lambda: MLPInitializer((1, 8, 8), 10, width=32),
+        lambda: CopyInitializer((3, 4, 4)),
+    ],
+)
+def test_starts_at_x_t(make) -> None:
+    torch.manual_seed(0)
+    net = make()
+    x = torch.randn(3, *net.shape)
+    assert torch.equal(net(x, CosineSchedule(6).transition(torch.tensor([1, 4, 6]))), x)
+
+
+def test_blocks_start_as_their_shortcuts() -> None:
+    """With the last convolution drawn anew, second convolutions at zero keep dropout without effect."""
+    torch.manual_seed(0)
+    net = UNet((1, 8, 8), dim=32, dim_mults=(1, 1), num_blocks=1, dropout=0.5).train()
+    torch.nn.init.normal_(net.head.weight)
+    x, transition = torch.randn(2, 1, 8, 8), CosineSchedule(6).transition(torch.tensor([2, 5]))
+    assert torch.equal(net(x, transition), net.eval()(x, transition))
+
+
+def test_dropout_acts_in_training_only() -> None:
+    torch.manual_seed(0)
+    net = UNet((1, 8, 8), dim=32, dim_mults=(1, 1), num_blocks=1, dropout=0.5)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.05 * torch.randn_like(p))
+    x, transition = torch.randn(2, 1, 8, 8), CosineSchedule(6).transition(torch.tensor([2, 5]))
+    net.train()
+    assert not torch.allclose(net(x, transition), net(x, transition))
+    net.eval()
+    assert torch.equal(net(x, transition), net(x, transition))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"shape": (1, 10, 8)}, ["10x8", "multiple of 4"]),
+        ({"shape": (2,)}, ["shape", "(2,)"]),
+        ({"dim": 48}, ["UNet.groups", "32 groups", "48 channels"]),
+        ({"dim_mults": ()}, ["dim_mults"]),
+        ({"dim_mults": 1}, ["dim_mults", "1"]),
+        ({"dim_mults": (1, 0)}, ["dim_mults", "0"]),
+        ({"attention_resolutions": 16}, ["attention_resolutions", "16"]),
+        ({"dropout": 1.5}, ["dropout", "1.5"]),
+        ({"num_blocks": 0}, ["num_blocks"]),
+        ({"groups": 0}, ["groups"]),
+    ],
+)
+def test_faults_of_the_unet_are_named(options: dict, words: list[str]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        UNet(**({"shape": (1, 8, 8), "dim": 32} | options))
+    assert "\n" not in str(caught.value)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [({"width": 0}, "width"), ({"depth": 1.0}, "depth"), ({"activation": "x"}, "activation")],
+)
+def test_faults_of_the_mlp_are_named(options: dict, word: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"MLPInitializer.{word}"):
+        MLPInitializer((2,), **options)
