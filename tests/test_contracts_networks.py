@@ -216,3 +216,24 @@ def test_meta_device(kind: type) -> None:
     with torch.device("meta"):
         net = NETWORKS[kind](0)
     assert all(p.is_meta for p in net.parameters())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: CooperativeResNet(IMAGE, zero_head=True, **SMALL_NET),
+        lambda: MLPEnergy((3,), width=16, zero_head=True),
+    ],
+)
+def test_zero_head_starts_flat_and_learns(make: Callable[[], Energy]) -> None:
+    torch.manual_seed(0)
+    energy = make()
+    y, transition = _inputs(energy, torch.float32)
+    start = energy(y, transition)
+    assert (start == 0).all()
+    start.sum().backward()
+    with torch.no_grad():
+        for p in energy.parameters():
+            assert p.grad is not None
+            p -= 0.1 * p.grad
+    assert (energy(y, transition) < 0).all()
