@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import gin
 import torch
@@ -21,6 +22,9 @@ from modules.data.images import MODES
 from modules.data.labels import find_label_column, read_attributes, read_labels
 from modules.data.pictures import BadImages, MappedExamples, Pictures, decode_all, find_image_column
 from modules.data.sources import open_source
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @gin.register
@@ -66,7 +70,7 @@ class HuggingFaceData(Data):
         super().__init__(shape, num_classes)
         if len(self.shape) != 3 or self.shape[0] not in MODES:
             raise ConfigurationError(
-                f"HuggingFaceData.shape must be (channels, height, width) with 1, 3 or 4 channels, got {shape}"
+                f"HuggingFaceData.shape must be (1, 3 or 4 channels, height, width), got {shape}"
             )
         check_instance("HuggingFaceData.source", source, str)
         check_instance("HuggingFaceData.split", split, str)
@@ -78,7 +82,7 @@ class HuggingFaceData(Data):
             check_instance(f"HuggingFaceData.{name}", value, (str, type(None)))
         check_instance("HuggingFaceData.attribute_columns", attribute_columns, (tuple, list))
         check_integer("HuggingFaceData.in_memory_limit_bytes", in_memory_limit_bytes, low=0)
-        check_integer("HuggingFaceData.num_workers", num_workers, low=0)
+        check_integer("HuggingFaceData.num_workers", num_workers, low=1)
         check_choice("HuggingFaceData.on_bad_image", on_bad_image, ("raise", "skip"))
         check_integer("HuggingFaceData.max_bad_images", max_bad_images, low=0)
         if label_column is not None and attribute_columns:
@@ -106,7 +110,7 @@ class HuggingFaceData(Data):
         images, good = decode_all(pictures, self.num_workers)
         return MemoryExamples(images, labels[good], self.class_names)
 
-    def _labels(self, dataset, where: str) -> tuple[Tensor, list[str]]:
+    def _labels(self, dataset: Dataset, where: str) -> tuple[Tensor, list[str]]:
         """Labels (n, A) and the classes' names."""
         if self.num_classes == 0:
             return torch.full((len(dataset), 1), -1), []

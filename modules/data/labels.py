@@ -73,7 +73,8 @@ def read_attributes(dataset: Dataset, columns: Sequence[str], where: str) -> tup
     Raises:
         DataError: for a value missing (with its index) or of another type.
     """
-    ids, names = [], []
+    ids: list[Tensor] = []
+    names: list[str] = []
     for column in columns:
         if getattr(dataset.features.get(column), "names", None):
             own, values = read_labels(dataset, column, where)

@@ -61,7 +61,7 @@ class BadImages:
         self.indices.add(index)
         if len(self.indices) > self.limit:
             raise DataError(
-                f"{self.where}: more than {self.limit} images cannot be decoded, such as image {index}{file}: "
+                f"{self.where}: more than {self.limit} images cannot be decoded, such as {index}{file}: "
                 f"repair the set, or raise HuggingFaceData.max_bad_images"
             ) from error
 
@@ -102,8 +102,8 @@ class Pictures:
                 encoded = value["path"] if encoded is None else encoded
         if encoded is not None and not isinstance(encoded, (bytes, str)):
             raise DataError(
-                f"{self.bad.where}: column {self.column!r} holds {type(encoded).__name__}, not encoded images: "
-                f"set HuggingFaceData.image_column"
+                f"{self.bad.where}: column {self.column!r} holds {type(encoded).__name__}, not encoded "
+                f"images: set HuggingFaceData.image_column"
             )
         try:
             if not encoded:
@@ -131,10 +131,12 @@ def decode_all(pictures: Pictures, num_workers: int) -> tuple[Tensor, Tensor]:
 
     # one bar, of the first process, for sets that take seconds
     silent = True if total <= 5000 or os.environ.get("RANK", "0") != "0" else None
-    with tqdm(total=total, desc="decoding images", unit="img", disable=silent, leave=False) as bar:
-        with ThreadPoolExecutor(max(1, num_workers)) as pool:  # decoding leaves the interpreter lock
-            for done in pool.map(fill, range(0, total, _CHUNK)):
-                bar.update(done)
+    with (
+        tqdm(total=total, desc="decoding images", unit="img", disable=silent, leave=False) as bar,
+        ThreadPoolExecutor(num_workers) as pool,  # decoding leaves the interpreter lock
+    ):
+        for done in pool.map(fill, range(0, total, _CHUNK)):
+            bar.update(done)
     if good.all():
         return images, torch.arange(total)
     _log.warning("%s: left out %d images that cannot be decoded", pictures.bad.where, int((~good).sum()))

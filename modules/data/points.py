@@ -22,7 +22,8 @@ class Points(Data):
     """A set of points (2,) with one label each: the square, mode or ring it belongs to.
 
     Args:
-        num_classes: the number of these, or 0 to leave the labels out.
+        num_parts: the number of these.
+        num_classes: the same number, or 0 to leave the labels out.
         length: of one pass over the set, at most 2^32.
         seed: of the points.
     """

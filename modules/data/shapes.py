@@ -134,10 +134,8 @@ def draw(values: Tensor, jitter: Tensor, shape: tuple[int, ...]) -> Tensor:
     down = (torch.arange(height) + 0.5)[None, :, None] - centre[:, 0, None, None]
     right = (torch.arange(width) + 0.5)[None, None, :] - centre[:, 1, None, None]
     radius = (_RADIUS[size] * min(height, width))[:, None, None]
-    distances = torch.stack(
-        [_circle(down, right, radius), _square(down, right, radius), _triangle(down, right, radius)]
-        + [_cross(down, right, radius)]
-    )
+    outlines = (_circle, _square, _triangle, _cross)  # in the order of ATTRIBUTES
+    distances = torch.stack([outline(down, right, radius) for outline in outlines])
     distance = distances[kind, torch.arange(values.shape[0])]
     cover = (0.5 - distance).clamp(0, 1)[:, None]
     return BACKGROUND + cover * (COLOURS[colour][:, :, None, None] - BACKGROUND)

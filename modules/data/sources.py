@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ def _open_file(path: Path, split: str) -> Dataset:
     # whoever names one file wants that file: "train" is what is asked for by default
     if split not in ("train", _split_of(path)):
         raise _unknown_split(str(path), split, [_split_of(path) or "train"])
-    return _load(str(path), _BUILDERS[path.suffix], {"train": [str(path)]})["train"]
+    return _load(str(path), _BUILDERS[path.suffix], [path])["train"]
 
 
 def _open_folder(path: Path, split: str) -> Dataset:
@@ -69,7 +70,7 @@ def _open_folder(path: Path, split: str) -> Dataset:
         files = sorted(path.rglob(f"*{suffix}"))
         if files:
             chosen = _pick(str(path), _by_split(path, files), split)
-            return _load(str(path), builder, {split: [str(file) for file in chosen]})[split]
+            return _load(str(path), builder, chosen)["train"]
     return _pick(str(path), _load(str(path), "imagefolder", None), split)
 
 
@@ -93,13 +94,19 @@ def _split_of(file: Path) -> str | None:
     return next((name for name in names if name in _SPLITS), None)
 
 
-def _load(source: str, builder: str, files: dict[str, list[str]] | None) -> Mapping[str, Dataset]:
+def _load(source: str, builder: str, files: Sequence[Path] | None) -> Mapping[str, Dataset]:
+    """The files as the split "train"; without any, the splits that the builder finds in a folder."""
     import datasets
 
-    place: dict[str, Any] = {"data_dir": source} if files is None else {"data_files": files}
+    # escaped, since the builders take names for patterns
+    place: dict[str, Any] = {"data_dir": glob.escape(source)}
+    if files is not None:
+        place = {"data_files": {"train": [glob.escape(str(file)) for file in files]}}
     try:
         return datasets.load_dataset(builder, **place)
     except Exception as error:  # builders raise whatever their file format raises
+        if "corresponds to no data" in str(error):
+            raise DataError(f"{source} is empty") from error
         raise DataError(f"{source} cannot be read as {builder}: {_one_line(error)}") from error
 
 
@@ -111,7 +118,7 @@ def _open_hub(name: str, split: str, config: str | None) -> Dataset:
         found = datasets.load_dataset(name, config)
     except (ConnectionError, TimeoutError) as error:
         raise DataError(
-            f"the Hub is out of reach (offline?) and data set {name!r} is not cached: where there is a network "
+            f"the Hub is out of reach (offline?) and data set {name!r} is not cached: with a network "
             f"run `hf download --repo-type dataset {name} --local-dir DIR`, then set "
             f'HuggingFaceData.source = "DIR"'
         ) from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -103,6 +104,7 @@ class TrainingStream:
             for step in itertools.count(first_step):
                 yield [self.batch(step, rows) for rows in row_ranges]
         ahead = max(2, -(-2 * self.num_workers // len(row_ranges)))  # two tasks a worker wait at least
+        exiting = sys.is_finalizing  # looked up now: the exit empties modules before dropped iterators end
         pending: deque[list[Future[Batch]]] = deque()
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="data")
         try:
@@ -111,5 +113,6 @@ class TrainingStream:
                 if len(pending) > ahead:
                     yield [future.result() for future in pending.popleft()]
         finally:
-            # reached when the iterator is closed or dropped: nothing stays behind to delay the exit
-            pool.shutdown(wait=True, cancel_futures=True)
+            # the iterator was closed or dropped; at the interpreter's exit the threads have ended already
+            if not exiting():
+                pool.shutdown(wait=True, cancel_futures=True)
