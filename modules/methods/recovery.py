@@ -89,7 +89,7 @@ class RecoveryLikelihood(Method):
             potential = RecoveryPotential(self.energy.at(transition, label), transition, x_t)
             chain = self.sampler.sample(potential, proposal, transition.step_size, noise)
             y_pos = expand_as(transition.y_scale, x_s) * x_s
-            positive, negative = self._energies(y_pos, chain.y, transition.map(_twice), _twice(label))
+            positive, negative = self._energies(y_pos, chain.y, transition.map(_twice), label)
 
             losses["energy"] = self.energy_loss(positive, negative, transition)
             if self._initializer_learns and not self._warm:
@@ -103,16 +103,17 @@ class RecoveryLikelihood(Method):
         return LossOutput(losses, t, watch)
 
     def _energies(
-        self, y_pos: Tensor, y_neg: Tensor, transition: Transition, label: Tensor
+        self, y_pos: Tensor, y_neg: Tensor, transition: Transition, label: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """E(y⁺) and E(y⁻) (b,) from one evaluation of both."""
-        positive, negative = self.energy(torch.cat([y_pos, y_neg]), transition, label).chunk(2)
+        labels = None if label is None else _twice(label)
+        positive, negative = self.energy(torch.cat([y_pos, y_neg]), transition, labels).chunk(2)
         return positive, negative
 
-    def _drop(self, label: Tensor, noise: NoiseSource) -> Tensor:
-        """Hide labels (b,) with probability label_dropout."""
+    def _drop(self, label: Tensor, noise: NoiseSource) -> Tensor | None:
+        """Hide labels (b,) with probability label_dropout; None for networks without labels."""
         if self.energy.num_classes == 0:
-            return torch.full_like(label, -1)
+            return None
         return torch.where(noise.uniform("label dropout") < self.label_dropout, -1, label)
 
 
