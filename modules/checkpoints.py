@@ -22,6 +22,11 @@ def path_of(run: Path, step: int) -> Path:
     return run / "checkpoints" / f"step_{step:08d}"
 
 
+def of_run(run: Path) -> list[Path]:
+    """A run's checkpoints, the newest last."""
+    return sorted((run / "checkpoints").glob("step_*"))
+
+
 def save(path: Path, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
     """Write a checkpoint folder: one .safetensors file per group, state.json last, then one rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -41,9 +46,10 @@ def save(path: Path, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any
             shutil.rmtree(path)
         temporary.rename(path)
         _sync(path.parent)
-    except OSError as fault:
+    except (OSError, SafetensorError) as fault:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise CheckpointError(f"cannot write checkpoint {path}: {fault.strerror or fault}") from fault
+        reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else fault
+        raise CheckpointError(f"cannot write checkpoint {path}: {reason}") from fault
 
 
 def load(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
@@ -69,7 +75,7 @@ def load(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
 
 def latest(run: Path) -> Path:
     """The newest checkpoint of a run."""
-    found = sorted((run / "checkpoints").glob("step_*"))
+    found = of_run(run)
     if not found:
         raise CheckpointError(f"{run} has no checkpoint: train it first, or name another run")
     return found[-1]
@@ -77,7 +83,7 @@ def latest(run: Path) -> Path:
 
 def prune(run: Path, keep: int) -> None:
     """Delete all but the newest `keep` checkpoints."""
-    for old in sorted((run / "checkpoints").glob("step_*"))[:-keep]:
+    for old in of_run(run)[:-keep]:
         shutil.rmtree(old)
 
 

@@ -6,6 +6,7 @@ images = run.generate(64, seed=0).x  # (64, 1, 8, 8) in about [-1, 1]
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 from modules import checkpoints, config
 from modules.checks import CheckpointError, ConfigurationError, check_choice, check_integer, nearest
 from modules.data.base import Data
+from modules.ema import EMA
 from modules.generation import Generation, Sampled
 from modules.guidance import ClassifierFreeGuidance
 from modules.methods.base import Method
@@ -42,17 +44,16 @@ class Run:
         self.method: Method = built.value("Trainer.method")
         self.generation: Generation = built.value("Trainer.generation")
         self.data: Data = built.value("Trainer.data")
-        self.runtime: Runtime = built.value("Trainer.runtime") if _is_bound(built) else Runtime()
+        self.runtime: Runtime = (
+            built.value("Trainer.runtime") if is_bound(built, "Trainer.runtime") else Runtime()
+        )
+        self.method.requires_grad_(False).eval().to(self.runtime.device)
         tensors, state = checkpoints.load(checkpoint)
         for name, network in self.method.networks().items():
             load_weights(network, tensors, f"{name}_ema" if weights == "ema" else name)
-        self.step: int = state["step"]
-        self.method.requires_grad_(False).eval().to(self.runtime.device)
-        if weights == "ema":
-            from modules.ema import EMA
-
-            for network in self.method.networks().values():
+            if weights == "ema":
                 EMA.ready(network)
+        self.step: int = state["step"]
 
     def generate(
         self,
@@ -93,17 +94,18 @@ class Run:
         """Labels (num,) from one or many, checked against the model."""
         if label is None:
             return None
-        labels = torch.as_tensor(label, dtype=torch.int64)
-        labels = labels.expand(num) if labels.ndim == 0 else labels
         known = self.method.energy.num_classes
         if known == 0:
             raise ConfigurationError(
                 "the run was trained without labels (NUM_CLASSES = 0): leave the label out"
             )
-        if labels.shape != (num,) or int(labels.min()) < -1 or int(labels.max()) >= known:
-            raise ConfigurationError(
-                f"labels must be {num} numbers in 0..{known - 1} (-1 = none), got {label!r}"
-            )
+        labels = torch.as_tensor(label, dtype=torch.int64)
+        labels = labels.expand(num) if labels.ndim == 0 else labels
+        if labels.shape != (num,):
+            raise ConfigurationError(f"{num} labels are needed, or one for all; got {labels.numel()}")
+        wrong = labels[(labels < -1) | (labels >= known)]
+        if len(wrong):
+            raise ConfigurationError(f"a label must be in 0..{known - 1} (-1 = none), got {int(wrong[0])}")
         return labels
 
     def label_of(self, name: str) -> int:
@@ -124,8 +126,9 @@ class Run:
             return self.generation
         if self.method.energy.num_classes == 0:
             raise ConfigurationError("the run was trained without labels: guidance has nothing to guide with")
-        configured = self.generation
-        return Generation(configured.sampler, ClassifierFreeGuidance(float(scale)), configured.denoise_factor)
+        generation = copy.copy(self.generation)
+        generation.guidance = ClassifierFreeGuidance(float(scale))
+        return generation
 
 
 def load(
@@ -149,29 +152,38 @@ def load(
     """
     folder = Path(folder)
     built = saved_config(folder, overrides, imports)
-    return Run(folder, built, Path(checkpoint) if checkpoint else checkpoints.latest(folder), weights)
+    run = Run(folder, built, Path(checkpoint) if checkpoint else checkpoints.latest(folder), weights)
+    built.check_used()
+    return run
 
 
 def save_config(folder: Path, built: config.Config) -> None:
     """Write the configuration into the run folder: bindings as gin without imports, imports as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(built.text)
-    (folder / IMPORTS).write_text(json.dumps({"imports": list(built.imports)}, indent=1) + "\n")
-    (folder / "operative.gin").write_text(built.resolved())
+    imports = json.dumps({"imports": list(built.imports)}, indent=1) + "\n"
+    for name, text in ((CONFIG, built.text), (IMPORTS, imports), ("operative.gin", built.resolved())):
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def saved_config(folder: Path, overrides: Sequence[str] = (), imports: Sequence[str] = ()) -> config.Config:
-    """The configuration that a run folder holds."""
+    """The configuration that a run folder holds; it imports what the run was trained with."""
     if not (folder / CONFIG).is_file():
         siblings = (
             [str(p.parent) for p in folder.parent.glob(f"*/{CONFIG}")] if folder.parent.is_dir() else []
         )
         raise CheckpointError(
-            f"{folder} is no run folder: it has no {CONFIG}.{nearest(str(folder), siblings)}"
+            f"{folder} is not the folder of a run: it has no {CONFIG}.{nearest(str(folder), siblings)}"
         )
-    saved = json.loads((folder / IMPORTS).read_text())["imports"] if (folder / IMPORTS).is_file() else []
-    return config.load_text((folder / CONFIG).read_text(), overrides, [*saved, *imports])
+    text = (folder / CONFIG).read_text(encoding="utf-8")
+    try:
+        saved = json.loads((folder / IMPORTS).read_text(encoding="utf-8"))["imports"]
+    except FileNotFoundError:
+        saved = []
+    except (ValueError, KeyError, TypeError) as fault:
+        raise CheckpointError(f'{folder / IMPORTS} must hold {{"imports": [...]}} ({fault!r})') from fault
+    return config.load_text(text, overrides, [*saved, *imports])
 
 
-def _is_bound(built: config.Config) -> bool:
-    return "Trainer.runtime" in built.text
+def is_bound(built: config.Config, key: str) -> bool:
+    """Whether the configuration gives "Name.parameter" a value of its own."""
+    return any(line.startswith(f"{key} = ") for line in built.text.splitlines())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +13,8 @@ from typing import Any
 import gin
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from modules.checks import ConfigurationError, check_choice, check_instance
@@ -31,27 +33,33 @@ class Runtime:
         precision: "no" (float32), "bf16" (networks in autocast; states, noises and losses float32) or
             None: what `accelerate launch` or `accelerate config` says.
         trackers: accelerate's trackers, by name; metrics.jsonl is always written.
+
+    Raises:
+        ConfigurationError: a precision or a tracker that there isn't.
     """
 
     def __init__(
         self, precision: str | None = None, trackers: tuple[str, ...] | list[str] = ("tensorboard",)
     ):
-        check_choice("Runtime.precision", precision, (None, "no", "bf16"))
-        check_instance("Runtime.trackers", trackers, (tuple, list))
-        precision = precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-        if precision not in ("no", "bf16"):
+        precision = precision or os.environ.get("ACCELERATE_MIXED_PRECISION") or "no"
+        if precision in ("fp16", "fp8"):
             raise ConfigurationError(
-                f"mixed precision {precision!r} is not supported: energies are divided by s² near 1e-5, out "
-                "of float16's range; use bf16 or no"
+                f"Runtime.precision {precision!r} is not supported: energies are divided by s² near 1e-5, "
+                "out of its range; use 'bf16' or 'no'"
             )
-        self.precision, self.tracker_names = precision, list(trackers)
+        check_choice("Runtime.precision", precision, ("no", "bf16"))
+        check_instance("Runtime.trackers", trackers, (tuple, list))
+        for name in trackers:
+            check_choice("Runtime.trackers' entries", name, sorted(LOGGER_TYPE_TO_CLASS))
+        self.precision, self.trackers = precision, tuple(trackers)
         self._accelerator: Accelerator | None = None
 
     @property
     def accelerator(self) -> Accelerator:
         """accelerate's handle, made on first use, so that building a configuration starts nothing."""
         if self._accelerator is None:
-            self._accelerator = Accelerator(mixed_precision=self.precision)
+            # its precision is shared by a whole process; ours is this object's (see autocast)
+            self._accelerator = Accelerator(mixed_precision="no")
         return self._accelerator
 
     @property
@@ -76,35 +84,34 @@ class Runtime:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context for evaluating networks in the chosen precision."""
-        return self.accelerator.autocast()
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def reduce_gradients(self, networks: Iterable[nn.Module]) -> None:
-        """Average the gradients of `networks` over all processes, in place, in one message a dtype."""
-        if self.num_processes == 1:
-            return
-        grads = []
+        """Average the gradients of `networks` over all processes, in place, in one message a dtype.
+
+        A parameter that no loss reached gets a gradient of zeros, on one process as on many.
+        """
+        parts: dict[torch.dtype, list[Tensor]] = {}
         for network in networks:
             for parameter in network.parameters():
                 if parameter.requires_grad:
-                    if parameter.grad is None:  # all processes must send messages of equal length
+                    if parameter.grad is None:
                         parameter.grad = torch.zeros_like(parameter)
-                    grads.append(parameter.grad)
-        for dtype in {g.dtype for g in grads}:
-            part = [g for g in grads if g.dtype == dtype]
-            flat = self.accelerator.reduce(torch.cat([g.flatten() for g in part]), "mean")
-            torch._foreach_copy_(part, [f.view_as(g) for f, g in zip(_split(flat, part), part, strict=True)])
+                    parts.setdefault(parameter.dtype, []).append(parameter.grad)
+        if self.num_processes == 1:
+            return
+        for grads in parts.values():
+            flat = self.accelerator.reduce(torch.cat([g.flatten() for g in grads]), "mean")
+            pieces = flat.split([g.numel() for g in grads])
+            torch._foreach_copy_(grads, [piece.view_as(g) for piece, g in zip(pieces, grads, strict=True)])
 
-    def gather(self, values: Tensor) -> Tensor:
-        """Rows (n, ...) of all processes, one process after another; every process gets them."""
-        return self.accelerator.gather(values) if self.num_processes > 1 else values
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over the processes, on every process."""
+        return self.accelerator.reduce(values, "sum")
 
     def gather_objects(self, items: list[Any]) -> list[Any]:
         """Small picklable things of all processes, in the order of the processes."""
         return gather_object(items) if self.num_processes > 1 else items
-
-    def agree(self, value: Any) -> Any:
-        """The main process's value, on every process."""
-        return broadcast_object_list([value])[0] if self.num_processes > 1 else value
 
     def wait(self) -> None:
         """Until every process is here."""
@@ -120,28 +127,27 @@ class Runtime:
             yield
 
     def start_trackers(self, folder: Path) -> None:
-        """Start accelerate's trackers below `folder`."""
+        """Start accelerate's trackers below `folder`; called on the main process."""
         self.accelerator.project_configuration.set_directories(str(folder))
-        self.accelerator.log_with = _trackers(self.tracker_names)
+        found = filter_trackers(list(self.trackers), str(folder))
+        missing = set(self.trackers) - {str(tracker) for tracker in found}
+        if missing:
+            name = min(missing)
+            raise ConfigurationError(f"Runtime.trackers: the package of {name!r} is missing: install it")
+        self.accelerator.log_with = found
         self.accelerator.init_trackers("tensorboard")
 
     def track(self, values: Mapping[str, float], step: int) -> None:
         """Send numbers to the trackers."""
         self.accelerator.log(dict(values), step=step)
 
-    def end(self) -> None:
-        """Close the trackers."""
-        self.accelerator.end_training()
+    def end_trackers(self) -> None:
+        """Close the trackers, where they run."""
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+        self.accelerator.trackers = []
 
-
-def _split(flat: Tensor, like: list[Tensor]) -> list[Tensor]:
-    return list(flat.split([g.numel() for g in like]))
-
-
-def _trackers(names: list[str]) -> list[Any]:
-    from accelerate.tracking import filter_trackers
-
-    try:
-        return filter_trackers(names)
-    except ValueError as fault:
-        raise ConfigurationError(f"Runtime.trackers: {str(fault).splitlines()[0]}") from fault
+    def finish(self) -> None:
+        """Wait for the other processes; part from them when the program ends, which a failed one mustn't."""
+        self.wait()
+        atexit.register(self.accelerator.end_training)

@@ -38,15 +38,13 @@ def sample_batches(
     labels = torch.full_like(indices, -1) if labels is None else labels
     energy.eval()
     initializer.eval()
-    for index, label in zip(indices.split(batch_size), labels.split(batch_size), strict=True):
+    for start in range(0, len(indices), batch_size):  # none, where there are more processes than images
+        index = indices[start : start + batch_size]
+        label = labels[start : start + batch_size].to(runtime.device)
         noise = Noise(seed, index.to(runtime.device), stream="sample", dtype=dtype)
         with runtime.autocast():
-            yield (
-                index,
-                generation.sample(
-                    energy, initializer, schedule, label.to(runtime.device), noise, energy.shape
-                ),
-            )
+            drawn = generation.sample(energy, initializer, schedule, label, noise, energy.shape)
+        yield index, drawn
 
 
 def sample(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from modules.report.watch import sliced_wasserstein
 from modules.runtime import Runtime
 from modules.sampling import sample
 from modules.training import Training, check_optimizers
+from modules.types import LossOutput
 
 
 @gin.register
@@ -92,9 +94,20 @@ class Trainer:
             raise ConfigurationError(
                 f"the data has shape {data.shape}, the energy {method.energy.shape}: set SHAPE for both"
             )
-        if method.energy.num_classes and method.energy.num_classes != data.num_classes:
+        if method.initializer.shape != method.energy.shape:
             raise ConfigurationError(
-                f"the data gives {data.num_classes} classes, the energy has {method.energy.num_classes}: "
+                f"the initializer has shape {method.initializer.shape}, the energy {method.energy.shape}: "
+                "set SHAPE for both"
+            )
+        num_classes = method.energy.num_classes  # 0: labels of the data are ignored
+        if num_classes not in (0, data.num_classes):
+            raise ConfigurationError(
+                f"the data gives {data.num_classes} classes, the energy has {num_classes}: "
+                "set NUM_CLASSES for both"
+            )
+        if "initializer" in method.networks() and method.initializer.num_classes != num_classes:
+            raise ConfigurationError(
+                f"the initializer has {method.initializer.num_classes} classes, the energy {num_classes}: "
                 "set NUM_CLASSES for both"
             )
         self.method, self.data, self.optimizers, self.generation = method, data, optimizers, generation
@@ -127,8 +140,13 @@ class Trainer:
     def train(self, folder: Path, resume: Path | None = None) -> Training:
         """Train to num_steps in a run folder, from its start or from a checkpoint.
 
+        Args:
+            folder: made if need be.
+            resume: the folder of a checkpoint.
+
         Returns:
             the final state.
+
         Raises:
             DataError, CheckpointError, ConfigurationError: before the first step.
         """
@@ -145,18 +163,23 @@ class Trainer:
                 if training.num_steps_done >= self.num_steps:
                     break
                 figures, outputs = training.step(batches, rows)
-                done, last = training.num_steps_done, training.num_steps_done == self.num_steps
-                for output in outputs:
-                    diary.meter.add(output.t, output.watch)
-                if done % self.log_every == 0 or last:
+                done = training.num_steps_done
+                diary.watch(outputs)
+                if self.is_due(self.log_every, done):
                     diary.log(done, figures)
-                if self.sample_every and (done % self.sample_every == 0 or last):
+                if self.is_due(self.sample_every, done):
                     diary.sample(training)
-                if done % self.save_every == 0 or last:
+                if self.is_due(self.save_every, done):
                     self.save(folder, training)
+                if self.is_due(self.sample_every, done) or self.is_due(self.save_every, done):
+                    diary.draw_curves()
         finally:
             diary.close()
         return training
+
+    def is_due(self, every: int, step: int) -> bool:
+        """Whether what happens every so many steps, and at the end, happens after `step` steps; 0: never."""
+        return every > 0 and (step % every == 0 or step == self.num_steps)
 
     def save(self, folder: Path, training: Training) -> None:
         """Write a checkpoint, then delete the ones beyond `keep`."""
@@ -173,12 +196,12 @@ class Diary:
     def __init__(self, trainer: Trainer, folder: Path, first_step: int, examples: Examples) -> None:
         self.trainer, self.folder, self.runtime = trainer, folder, trainer.runtime
         self.meter = LevelMeter(trainer.method.schedule.num_levels, self.runtime.device)
-        self._reference = self._data_samples(examples)
         self._started = self._logged = time.monotonic()
         self._logged_step = first_step
         self._sampling_seconds = 0.0
         if self.runtime.is_main:
             (folder / "samples").mkdir(parents=True, exist_ok=True)
+            self._reference = self._data_samples(examples)
             self.journal = Journal(folder / "metrics.jsonl", first_step)
             self.runtime.start_trackers(folder)
         self.bar = tqdm(
@@ -190,20 +213,26 @@ class Diary:
         )
 
     def _data_samples(self, examples: Examples) -> tuple[torch.Tensor, torch.Tensor]:
-        """Two disjoint sets of data, the yardstick for samples."""
-        num = min(self.trainer.num_samples, len(examples) // 2)
-        picked = torch.arange(2 * num) * (len(examples) // (2 * num))
-        images = examples.rows(picked)[0]
+        """Two disjoint sets of data, spread over all of it: the yardstick for samples."""
+        num = max(1, min(self.trainer.num_samples, len(examples) // 2))
+        images, _ = examples.rows(torch.arange(2 * num) * len(examples) // (2 * num))
         return images[::2], images[1::2]
 
+    def watch(self, outputs: list[LossOutput]) -> None:
+        """Take note of a step's per-sample figures."""
+        for output in outputs:
+            self.meter.add(output.t, output.watch)
+        self.bar.update()
+
     def log(self, step: int, figures: Mapping[str, Any]) -> None:
-        """Write the means since the last call, and the newest losses and norms."""
-        means = self.meter.read(lambda sums: self.runtime.accelerator.reduce(sums, "sum"))
-        for name in [n for n in means if n.startswith("energy_positive")]:
-            means[name.replace("energy_positive", "gap")] = (
-                means[name] - means[name.replace("energy_positive", "energy_negative")]
-            )
-        row = {**means, **{name: float(value) for name, value in figures.items()}}
+        """Write the per-sample figures' means since the last call, and the newest losses and norms."""
+        row = self.meter.read(self.runtime.sum)
+        for name in [n for n in row if n.startswith("energy_positive")]:
+            negative = row.get(name.replace("positive", "negative"), math.nan)
+            row[name.replace("energy_positive", "gap")] = row[name] - negative
+        mine = torch.tensor([float(value) for value in figures.values()], device=self.runtime.device)
+        means = self.runtime.sum(mine) / self.runtime.num_processes
+        row |= dict(zip(figures, means.tolist(), strict=True))
         if not self.runtime.is_main:
             return
         now = time.monotonic()
@@ -211,7 +240,6 @@ class Diary:
         row |= {"steps_per_second": pace, "images_per_second": pace * self.trainer.batch_size}
         self._logged, self._logged_step, self._sampling_seconds = now, step, 0.0
         self._write(step, row)
-        self.bar.update(step - self.bar.n)
         shown = ("energy_positive", "energy_negative", "gap", "loss/initializer")
         self.bar.set_postfix({k.split("/")[-1]: f"{row[k]:.3g}" for k in shown if k in row}, refresh=False)
 
@@ -243,8 +271,12 @@ class Diary:
                 "sample_distance_floor": sliced_wasserstein(there, here),
             }
             self._write(step, row)
-            save_curves(self.journal.path, self.folder / "curves.png")
         self._sampling_seconds += time.monotonic() - began
+
+    def draw_curves(self) -> None:
+        """Draw what was written so far."""
+        if self.runtime.is_main:
+            save_curves(self.journal.path, self.folder / "curves.png")
 
     def _write(self, step: int, row: Mapping[str, float]) -> None:
         seconds = self.journal.seconds_before + time.monotonic() - self._started
@@ -254,4 +286,4 @@ class Diary:
     def close(self) -> None:
         """End the bar and the trackers."""
         self.bar.close()
-        self.runtime.end()
+        self.runtime.end_trackers()

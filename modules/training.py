@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,10 @@ class Training:
         ema: how averages are kept.
         runtime: devices and processes.
         seed: of all training noise.
-        global_batch: samples of one optimizer step, over all processes and micro-batches.
+        dtype: of the data and the noise, the networks' own.
+
+    Raises:
+        ConfigurationError: an optimizer that is missing, or for no network.
     """
 
     def __init__(
@@ -52,10 +56,12 @@ class Training:
         """One optimizer step.
 
         Args:
-            batches: this process's micro-batches.
+            batches: this process's micro-batches, of equal size.
             rows: their rows in the global batch, which key the noise.
+
         Returns:
-            losses and gradient norms by name (0-dim tensors), and each micro-batch's LossOutput.
+            this process's mean losses, gradient norms (both 0-dim tensors) and learning rates by name, and
+            each micro-batch's LossOutput.
         """
         step, figures, outputs = self.num_steps_done, dict[str, Any](), []
         self.method.begin_step(step)
@@ -84,8 +90,8 @@ class Training:
         return figures, outputs
 
     def ready_averages(self) -> dict[str, nn.Module]:
-        """The averaged networks, fit for sampling."""
-        return {name: self.ema.ready(network) for name, network in self.averages.items()}
+        """Copies of the averaged networks, fit for sampling; the averages stay as they are."""
+        return {name: self.ema.ready(copy.deepcopy(network)) for name, network in self.averages.items()}
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Every tensor of the state, by group and name."""
@@ -95,7 +101,10 @@ class Training:
             groups[f"{name}_ema"] = dict(self.averages[name].state_dict())
             state = self.updaters[name].torch_optimizer.state_dict()["state"]
             groups[f"{name}_optimizer"] = {
-                f"{index}.{key}": value for index, entry in state.items() for key, value in entry.items()
+                f"{index}.{key}": value
+                for index, entry in state.items()
+                for key, value in entry.items()
+                if isinstance(value, Tensor)  # SGD without momentum keeps a None
             }
         return groups
 
@@ -110,11 +119,13 @@ class Training:
     def restore(self, tensors: dict[str, dict[str, Tensor]], numbers: Mapping[str, Any]) -> None:
         """Take over what `tensors` and `numbers` gave. Raises CheckpointError where they don't fit."""
         for name, network in self.networks.items():
+            if f"{name}_optimizer" not in tensors or name not in numbers["updates"]:
+                raise CheckpointError(f'the checkpoint has no optimizer state of the network "{name}"')
             load_weights(network, tensors, name)
             load_weights(self.averages[name], tensors, f"{name}_ema")
             updater = self.updaters[name]
             state: dict[int, dict[str, Tensor]] = {}
-            for key, value in tensors.get(f"{name}_optimizer", {}).items():
+            for key, value in tensors[f"{name}_optimizer"].items():
                 index, field = key.split(".", 1)
                 state.setdefault(int(index), {})[field] = value
             groups = updater.torch_optimizer.state_dict()["param_groups"]
@@ -141,7 +152,8 @@ def check_optimizers(networks: Mapping[str, nn.Module], optimizers: Mapping[str,
             raise ConfigurationError(f'Trainer.optimizers has none for the network "{name}": add one')
         if not isinstance(optimizers[name], Optimizer):
             raise ConfigurationError(
-                f'Trainer.optimizers["{name}"] must be an Optimizer such as @AdamW(), got {optimizers[name]!r}'
+                f'Trainer.optimizers["{name}"] must be an Optimizer such as @AdamW(), '
+                f"got {optimizers[name]!r}"
             )
     for name in optimizers:
         if name not in networks:

@@ -13,14 +13,16 @@ class LevelMeter:
 
     def __init__(self, num_levels: int, device: torch.device) -> None:
         self._num_levels, self._device = num_levels, device
+        # Apple's GPUs have no float64
+        self._dtype = torch.float32 if device.type == "mps" else torch.float64
         self._sums: dict[str, Tensor] = {}
 
     def add(self, t: Tensor, watch: dict[str, Tensor]) -> None:
         """Add figures (b,) at transitions t (b,)."""
         for name, values in watch.items():
             if name not in self._sums:
-                self._sums[name] = torch.zeros(2, self._num_levels, dtype=torch.float64, device=self._device)
-            both = torch.stack([values.double(), torch.ones_like(values, dtype=torch.float64)])
+                self._sums[name] = torch.zeros(2, self._num_levels, dtype=self._dtype, device=self._device)
+            both = torch.stack([values.to(self._dtype), torch.ones_like(values, dtype=self._dtype)])
             self._sums[name].index_add_(1, t - 1, both)
 
     def read(self, add_processes: Callable[[Tensor], Tensor]) -> dict[str, float]:

@@ -62,7 +62,7 @@ def save_samples(samples: Tensor, levels: Sequence[Tensor], path: Path) -> None:
     """One picture of a walk: the samples at the left, some of them level by level at the right.
 
     Args:
-        samples: (n, c, h, w) images in [-1, 1], or (n, 2) points.
+        samples: (n, c, h, w) images in [-1, 1], or (n, d) points, shown by their first two coordinates.
         levels: x_T ... x_0, each like samples.
     """
     if samples.ndim == 2:
@@ -84,7 +84,8 @@ def _scatter(samples: Tensor, levels: Sequence[Tensor], path: Path) -> None:
     names = [f"level {len(levels) - 1 - i}" for i in range(len(levels))] + ["samples"]
     fig, axes = figure(1, len(panels), width=2.2 * len(panels), height=2.4)
     for axis, points, name in zip(axes.flat, panels, names, strict=True):
-        axis.scatter(*points[:, :2].cpu().numpy().T, s=1, linewidths=0, alpha=0.5)
+        across, up = points[:, 0].cpu(), points[:, min(1, points.shape[1] - 1)].cpu()
+        axis.scatter(across.numpy(), up.numpy(), s=1, linewidths=0, alpha=0.5)
         extent = 1.1 * max(float(samples.abs().max()), 1.0)
         axis.set(
             xlim=(-extent, extent), ylim=(-extent, extent), xticks=[], yticks=[], title=name, aspect="equal"

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modules.checks import ConfigurationError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
@@ -25,6 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the images, and a grid of the first 64."""
     if not arguments.run:
         raise ConfigurationError("--task generate needs a trained run: --run runs/NAME")
+    if arguments.num < 1 or arguments.batch_size < 1:
+        raise ConfigurationError("--num and --batch-size must be at least 1")
 
     import torch
     from tqdm.auto import tqdm
@@ -37,8 +43,6 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.run, arguments.checkpoint, arguments.weights, arguments.overrides, arguments.imports
     )
     runtime, num = trained.runtime, arguments.num
-    if num < 1 or arguments.batch_size < 1:
-        raise ConfigurationError("--num and --batch-size must be at least 1")
     generation = trained.guided(arguments.guidance)
     labels = trained.labels(None if arguments.label is None else trained.label_of(arguments.label), num)
     if labels is None and trained.method.energy.num_classes:
@@ -47,8 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
 
     # each process draws and writes its own images, so that memory doesn't grow with their number
+    as_array = arguments.format == "npz" or len(trained.data.shape) != 3
     mine = torch.arange(runtime.rank, num, runtime.num_processes)
-    shown, kept = [], []
+    shown: list[tuple[Tensor, Tensor]] = []
+    kept: list[tuple[Tensor, Tensor]] = []
     bar = tqdm(total=len(mine), unit="img", disable=not runtime.is_main)
     batches = sample_batches(
         generation,
@@ -66,14 +72,14 @@ def run(arguments: argparse.Namespace) -> int:
         if int(index[0]) < 64:
             first = index < 64
             shown.append((index[first], walk[:, first]))
-        if arguments.format == "npz" or len(trained.data.shape) != 3:
+        if as_array:
             kept.append((index, walk[-1]))
         else:
             _write_images(folder, index.tolist(), walk[-1])
         bar.update(len(index))
     bar.close()
 
-    if kept:
+    if as_array:
         _write_array(folder, runtime.gather_objects(kept), labels, runtime.is_main)
     shown = runtime.gather_objects(shown)
     if runtime.is_main:
@@ -81,18 +87,20 @@ def run(arguments: argparse.Namespace) -> int:
         walk = torch.cat([images for _, images in shown], 1)[:, order]
         save_samples(walk[-1], list(walk[:-1]), folder / "grid.png")
         print(f"{num} samples of step {trained.step:,} in {folder}")
-    runtime.wait()
+    runtime.finish()
     return 0
 
 
-def _write_images(folder, indices, images) -> None:
+def _write_images(folder: Path, indices: list[int], images: Tensor) -> None:
     from modules.report.pictures import image_of
 
     for index, image in zip(indices, images, strict=True):
         image_of(image).save(folder / f"{index:06d}.png")
 
 
-def _write_array(folder, parts, labels, is_main: bool) -> None:
+def _write_array(
+    folder: Path, parts: list[tuple[Tensor, Tensor]], labels: Tensor | None, is_main: bool
+) -> None:
     """samples.npz: `images` (uint8 images, float32 points) in the order of their index, and `labels`."""
     import numpy as np
     import torch
@@ -103,7 +111,8 @@ def _write_array(folder, parts, labels, is_main: bool) -> None:
         return
     order = torch.cat([index for index, _ in parts]).argsort()
     x = torch.cat([images for _, images in parts])[order]
-    arrays = {"images": (to_bytes(x) if x.ndim == 4 else x).numpy()}
-    if labels is not None:
-        arrays["labels"] = labels.numpy()
-    np.savez(folder / "samples.npz", **arrays)
+    images = (to_bytes(x) if x.ndim == 4 else x).numpy()
+    if labels is None:
+        np.savez(folder / "samples.npz", images=images)
+    else:
+        np.savez(folder / "samples.npz", images=images, labels=labels.numpy())

@@ -31,8 +31,10 @@ def run(arguments: argparse.Namespace) -> int:
     from modules import runs
 
     folder = _folder(arguments)
-    config = _config(arguments, folder)
-    resume = _checkpoint(arguments.resume, folder, config, arguments.allow_changes)
+    checkpoint = _checkpoint(arguments, folder)
+    config = _config(arguments, checkpoint)
+    if checkpoint and not arguments.allow_changes:
+        _check_unchanged(checkpoint, config)
 
     # the one use of the global generator: initial weights
     torch.manual_seed(_seed(config))
@@ -43,67 +45,89 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
 
     trainer.micro_rows()  # refuses batch sizes that don't fit the processes, before anything is written
-    if trainer.runtime.is_main and (resume is None or arguments.allow_changes):
+    if trainer.runtime.is_main:
         runs.save_config(folder, config)
-    trainer.runtime.wait()
-    trainer.train(folder, resume)
+    trainer.train(folder, checkpoint)
     if trainer.runtime.is_main:
         print(f"{folder}: samples/, curves.png, metrics.jsonl, checkpoints/")
         print(f"sample it: python launch.py --task generate --run {folder} --num 64")
+    trainer.runtime.finish()
     return 0
 
 
 def _folder(arguments: argparse.Namespace) -> Path:
+    """The run's folder: as told, or that of the checkpoint or of the gin file's name."""
     if arguments.output:
         return Path(arguments.output)
+    if arguments.resume not in (None, "latest"):
+        return _run_of(Path(arguments.resume))
     if arguments.gin:
         return Path("runs") / Path(arguments.gin[-1]).stem
+    if arguments.resume:
+        raise ConfigurationError("nothing to resume: name the run by --output, or its gin file by --gin")
     raise ConfigurationError("nothing to train: name a gin file, such as --gin gin/cdrl_digits.gin")
 
 
-def _config(arguments: argparse.Namespace, folder: Path) -> Config:
+def _run_of(checkpoint: Path) -> Path:
+    """RUN of RUN/checkpoints/step_N."""
+    return checkpoint.absolute().parents[1]
+
+
+def _checkpoint(arguments: argparse.Namespace, folder: Path) -> Path | None:
+    """The checkpoint to go on from; None for a new run, whose folder must hold none yet."""
+    from modules import checkpoints
+
+    if arguments.resume == "latest":
+        return checkpoints.latest(folder)
+    path = Path(arguments.resume) if arguments.resume else None
+    present = checkpoints.of_run(folder)
+    if path and not path.is_dir():
+        raise CheckpointError(f"--resume {path}: there is no such folder")
+    if path and _run_of(path) == folder.absolute():
+        if present[-1].name > path.name:
+            raise CheckpointError(
+                f"{folder} has gone on to {present[-1].name}: delete what comes after {path.name}, or branch "
+                "off by --output another folder"
+            )
+        return path
+    # under several processes the main one may have begun to write already
+    if present and not arguments.dry_run and os.environ.get("RANK", "0") == "0":
+        raise CheckpointError(f"{folder} holds a run already: add --resume, or --output another folder")
+    return path
+
+
+def _config(arguments: argparse.Namespace, checkpoint: Path | None) -> Config:
     """From the files named; with --resume and none named, the run's own."""
     from modules import config, runs
 
     if arguments.gin:
         return config.load(arguments.gin, arguments.overrides, arguments.imports)
-    if not arguments.resume:
+    if checkpoint is None:
         raise ConfigurationError("nothing to train: name a gin file, such as --gin gin/cdrl_digits.gin")
-    return runs.saved_config(folder, arguments.overrides, arguments.imports)
+    return runs.saved_config(_run_of(checkpoint), arguments.overrides, arguments.imports)
 
 
-def _checkpoint(resume: str | None, folder: Path, config: Config, changes: bool) -> Path | None:
-    """The checkpoint to go on from; None for a new run, whose folder must be new."""
-    from modules import checkpoints, runs
+def _check_unchanged(checkpoint: Path, config: Config) -> None:
+    """Raise, with the difference, unless the run was made by this configuration."""
+    from modules import runs
 
-    has_run = (folder / "checkpoints").is_dir()
-    if resume is None:
-        # under several processes the main one may have begun to write already
-        if has_run and os.environ.get("RANK", "0") == "0":
-            raise CheckpointError(f"{folder} holds a run already: add --resume, or --output another folder")
-        return None
-    path = checkpoints.latest(folder) if resume == "latest" else Path(resume)
-    if not changes:
-        saved = runs.saved_config(folder).text.splitlines()
-        diff = [
-            line
-            for line in difflib.ndiff(saved, config.text.splitlines())
-            if line[:2] in ("- ", "+ ") and line[2:].strip() and not line[2:].startswith("#")
-        ]
-        if diff:
-            raise ConfigurationError(
-                f"the configuration differs from that of {folder} ({'; '.join(diff[:6])}): "
-                "add --allow-changes to go on all the same"
-            )
-    return path
+    folder = _run_of(checkpoint)
+    saved = runs.saved_config(folder).text.splitlines()
+    lines = difflib.ndiff(saved, config.text.splitlines())
+    changed = [line for line in lines if line[0] in "+-" and line[2:].strip()]
+    if changed:
+        more = f"; and {len(changed) - 6} more" if len(changed) > 6 else ""
+        raise ConfigurationError(
+            f"the configuration differs from that of {folder} ({'; '.join(changed[:6])}{more}): "
+            "add --allow-changes to go on all the same"
+        )
 
 
 def _seed(config: Config) -> int:
-    try:
-        seed = config.value("Trainer.seed")
-    except ConfigurationError:
-        return 0
-    return seed if isinstance(seed, int) else 0
+    from modules import runs
+
+    seed = config.value("Trainer.seed") if runs.is_bound(config, "Trainer.seed") else 0
+    return seed if isinstance(seed, int) else 0  # anything else the Trainer refuses
 
 
 def description(config: Config, trainer: Trainer) -> str:
@@ -113,9 +137,10 @@ def description(config: Config, trainer: Trainer) -> str:
     for name, network in trainer.method.networks().items():
         count = sum(p.numel() for p in network.parameters())
         lines.append(f"{name}: {type(network).__name__}, {count:,} parameters")
+    runtime = trainer.runtime
     lines.append(
-        f"batch: {trainer.batch_size} = {trainer.runtime.num_processes} processes x {len(rows)} micro-batches "
-        f"x {len(rows[0])}, on {trainer.runtime.device.type}, precision {trainer.runtime.precision}"
+        f"batch: {trainer.batch_size} = {runtime.num_processes} processes x {len(rows)} micro-batches "
+        f"x {len(rows[0])}, on {runtime.device.type}, precision {runtime.precision}"
     )
     lines.append(f"steps: {trainer.num_steps:,}, {trainer.num_steps * trainer.batch_size:,} samples")
     return "\n".join(lines)

@@ -1,0 +1,30 @@
+"""A run as small as can be that has all the parts: CDRL on the shipped digits, with dropout and averages."""
+
+TINY = """\
+include "data/digits.gin"
+include "methods/cdrl.gin"
+NUM_STEPS = 4
+BATCH_SIZE = 8
+LANGEVIN_STEPS = 2
+EMA_DECAY = 0.5
+RecoveryLikelihood.energy = @CooperativeResNet()
+CooperativeResNet.shape = %SHAPE
+CooperativeResNet.num_classes = %NUM_CLASSES
+CooperativeResNet.channels = 8
+CooperativeResNet.channel_mult = (1, 2)
+CooperativeResNet.num_blocks = 1
+RecoveryLikelihood.initializer = @UNet()
+UNet.shape = %SHAPE
+UNet.num_classes = %NUM_CLASSES
+UNet.dim = 8
+UNet.dim_mults = (1,)
+UNet.num_blocks = 1
+UNet.groups = 4
+UNet.dropout = 0.1
+UNet.attention_resolutions = ()
+energy/AdamW.warmup_steps = 3
+Trainer.log_every = 1
+Trainer.sample_every = 4
+Trainer.save_every = 2
+Trainer.num_samples = 4
+"""

@@ -1,0 +1,178 @@
+"""What one process and two must agree on: computed by a test in one, and by torchrun in two.
+
+python -m torch.distributed.run --standalone --nproc_per_node 2 tests/two_processes.py OUTPUT RUN
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from modules.data.digits import Digits
+from modules.data.points import Checkerboard
+from modules.data.stream import TrainingStream
+from modules.ema import EMA
+from modules.energies.base import Energy
+from modules.energies.mlp import MLPEnergy
+from modules.energies.resnet import CooperativeResNet
+from modules.generation import Generation
+from modules.initializers.copy import CopyInitializer
+from modules.initializers.mlp import MLPInitializer
+from modules.initializers.unet import UNet
+from modules.methods.base import Method
+from modules.methods.recovery import RecoveryLikelihood
+from modules.optimizers import AdamW
+from modules.runtime import Runtime
+from modules.samplers.langevin import Langevin
+from modules.sampling import sample
+from modules.schedules import CosineSchedule, SubsampledLinearSchedule
+from modules.tensors import expand_as, sum_per_sample
+from modules.trainer import Trainer
+from modules.training import Training
+from modules.types import Batch, LossOutput, NoiseSource, Transition
+
+torch.set_num_threads(1)
+
+BATCH_SIZE, NUM_STEPS = 8, 3
+
+
+class ShiftedEnergy(Energy):
+    """An MLP's energy plus a parameter that no gradient in y can reach."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(shape)
+        self.mlp = MLPEnergy(shape, width=16, depth=1)
+        self.shift = nn.Parameter(torch.ones(()))
+
+    def forward(self, y: Tensor, transition: Transition, label: Tensor | None = None) -> Tensor:
+        return self.mlp(y, transition, label) + self.shift
+
+
+class InputGradient(Method):
+    """Denoising score matching (Vincent 2011): the loss holds the energy's gradient in its input."""
+
+    def begin_step(self, step: int) -> None:
+        """Nothing to prepare."""
+
+    def forward(self, batch: Batch, noise: NoiseSource) -> LossOutput:
+        t = noise.integers("t", 1, self.schedule.num_levels + 1)
+        transition = self.schedule.transition(t, batch.image.dtype)
+        z = noise.normal("eps", tuple(batch.image.shape[1:]))
+        y = batch.image + expand_as(transition.sigma_s, z) * z
+        y.requires_grad_()
+        (slope,) = torch.autograd.grad(self.energy(y, transition).sum(), y, create_graph=True)
+        return LossOutput({"energy": sum_per_sample((slope - z) ** 2).mean()}, t)
+
+
+def method(name: str) -> Method:
+    torch.manual_seed(0)
+    if name == "input gradient":
+        return InputGradient(ShiftedEnergy((2,)), CopyInitializer((2,)), CosineSchedule())
+    if name == "drl":
+        energy = MLPEnergy((2,), width=16, depth=1, spectral_norm=True)
+        ladder = SubsampledLinearSchedule()
+        return RecoveryLikelihood(energy, CopyInitializer((2,)), ladder, Langevin(3), shared_noise=False)
+    shape = (1, 8, 8)
+    return RecoveryLikelihood(
+        CooperativeResNet(shape, 10, channels=8, channel_mult=(1, 2), num_blocks=1),
+        UNet(shape, 10, dim=8, dim_mults=(1,), num_blocks=1, groups=4, dropout=0.0),
+        CosineSchedule(),
+        Langevin(2),
+        shared_noise=True,
+    )
+
+
+def trainer(name: str, per_device_batch_size: int | None = None) -> Trainer:
+    trained = method(name)
+    rule = AdamW(lr=1e-2, weight_decay=0.1, clip_norm=1.0)
+    return Trainer(
+        trained,
+        Digits(10) if trained.energy.shape == (1, 8, 8) else Checkerboard(),
+        dict.fromkeys(trained.networks(), rule),
+        Generation(Langevin(2)),
+        NUM_STEPS,
+        BATCH_SIZE,
+        per_device_batch_size=per_device_batch_size,
+    )
+
+
+METHODS = ("drl", "cdrl", "input gradient")
+
+
+def trained_weights(name: str, per_device_batch_size: int | None) -> dict[str, Tensor]:
+    """All tensors after NUM_STEPS steps in float64."""
+    made = trainer(name, per_device_batch_size)
+    made.method.double()
+    training = Training(made.method, made.optimizers, EMA(0.5), made.runtime, 1, torch.float64)
+    rows = made.micro_rows()
+    batches = TrainingStream(made.data.open(), BATCH_SIZE, seed=1).iterate(0, rows)
+    for _ in range(NUM_STEPS):
+        training.step(next(batches), rows)
+    return {f"{group}/{key}": v for group, part in training.tensors().items() for key, v in part.items()}
+
+
+def drawn(num: int) -> Tensor:
+    """Samples 0..num-1 of an untrained model in float64, in batches of two."""
+    model = method("cdrl").double()
+    labels = torch.arange(num) % 10
+    generation = Generation(Langevin(2))
+    runtime = Runtime()
+    return sample(generation, *model.models({}), model.schedule, num, labels, 5, runtime, 2, torch.float64).x
+
+
+def run_folder(folder: Path) -> None:
+    """A whole run of smooth networks on points."""
+    torch.manual_seed(0)
+    rule = AdamW(lr=1e-3)
+    Trainer(
+        RecoveryLikelihood(
+            MLPEnergy((2,), width=16, depth=1),
+            MLPInitializer((2,), width=16, depth=1),
+            CosineSchedule(),
+            Langevin(2),
+            shared_noise=True,
+        ),
+        Checkerboard(),
+        {"energy": rule, "initializer": rule},
+        Generation(Langevin(2)),
+        num_steps=3,
+        batch_size=64,
+        log_every=1,
+        sample_every=3,
+        num_samples=5,
+        per_device_batch_size=16,
+    ).train(folder)
+
+
+def main(output: Path, run: Path) -> None:
+    runtime = Runtime()
+    facts: dict[str, Tensor] = {}
+    for name in METHODS:
+        for size in (None, 2):
+            weights = trained_weights(name, size)
+            facts |= {f"{name}/{size}/{key}": value for key, value in weights.items()}
+    for num in (1, 5):
+        facts[f"drawn/{num}"] = drawn(num)
+    # every process has its own copy of the weights: all must be alike
+    save_file(facts, output / f"facts{runtime.rank}.safetensors")
+    (output / f"processes{runtime.rank}.json").write_text(json.dumps(runtime.num_processes))
+    run_folder(output / "run")
+
+    import launch
+
+    for num, form in ((5, "png"), (1, "npz")):
+        folder = output / f"generated{num}"
+        command = ["--task", "generate", "--run", str(run), "--output", str(folder), "--num", str(num)]
+        assert launch.main([*command, "--format", form]) == 0
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
