@@ -13,17 +13,19 @@ _PANELS = (
     ("losses", ("loss/energy", "loss/initializer")),
     ("gradient norms before clipping", ("grad_norm/energy", "grad_norm/initializer")),
     ("chain displacement (rms)", ("displacement",)),
-    ("sliced Wasserstein distance of samples to data", ("sample_distance", "sample_distance_floor")),
+    ("sliced Wasserstein distance to data", ("sample_distance", "sample_distance_floor")),
 )
 
 
 def figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
-    """A matplotlib figure and its axes (rows, columns), drawn without a display."""
+    """A matplotlib figure of `width` x `height` inches and its axes (rows, columns), without a display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    fig = Figure(figsize=(width, height), layout="constrained")
+    fig = Figure(figsize=(width, height))
     FigureCanvasAgg(fig)
+    # margins in inches; matplotlib's own layouts draw everything twice
+    fig.subplots_adjust(0.6 / width, 0.5 / height, 1 - 0.1 / width, 1 - 0.3 / height, hspace=0.3)
     return fig, fig.subplots(rows, columns, squeeze=False)
 
 
@@ -33,16 +35,27 @@ def save_curves(journal: Path, path: Path) -> None:
     fig, axes = figure(2, 3, width=13, height=7)
     for axis, (title, names) in zip(axes.flat, _PANELS, strict=True):
         for name in names:
-            series = [(row["step"], row[name]) for row in rows if name in row]
-            if series:
-                axis.plot(*zip(*series, strict=True), label=name, linewidth=1.5)
-        for name in sorted({key for row in rows for key in row if key.rsplit("/", 1)[0] == names[0]}):
-            if name not in names and name.rsplit("/", 1)[-1].isdigit() and len(names) == 1:
-                series = [(row["step"], row[name]) for row in rows if name in row]
-                axis.plot(*zip(*series, strict=True), label=f"t = {name.rsplit('/', 1)[-1]}", linewidth=0.6)
+            axis.plot(*_series(rows, name), label=name, linewidth=1.5)
+        levels = _levels(rows, names[0]) if len(names) == 1 else []
+        for t in levels:
+            label = f"t = {t}" if len(levels) <= 10 else None
+            axis.plot(*_series(rows, f"{names[0]}/{t}"), label=label, linewidth=0.6)
         axis.set(title=title, xlabel="step")
         if "norm" in title:
             axis.set_yscale("log")
-        if axis.lines:
-            axis.legend(fontsize=7)
+        if title == "losses":  # of both signs, and orders of magnitude apart
+            axis.set_yscale("symlog", linthresh=0.01)
+        axis.legend(fontsize=7, loc="upper right")
     fig.savefig(path, dpi=100)
+
+
+def _series(rows: list[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
+    """Steps and values, where there are any."""
+    having = [row for row in rows if name in row]
+    return [row["step"] for row in having], [row[name] for row in having]
+
+
+def _levels(rows: list[dict[str, Any]], name: str) -> list[int]:
+    """The t of all figures "name/t"."""
+    parts = {tuple(key.rsplit("/", 1)) for row in rows for key in row if "/" in key}
+    return sorted(int(last) for head, last in parts if head == name and last.isdigit())

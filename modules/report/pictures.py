@@ -83,9 +83,12 @@ def _scatter(samples: Tensor, levels: Sequence[Tensor], path: Path) -> None:
     panels = [*levels, samples]
     names = [f"level {len(levels) - 1 - i}" for i in range(len(levels))] + ["samples"]
     fig, axes = figure(1, len(panels), width=2.2 * len(panels), height=2.4)
+    fig.subplots_adjust(0.01, 0.02, 0.99, 0.9, wspace=0.05)
     for axis, points, name in zip(axes.flat, panels, names, strict=True):
         across, up = points[:, 0].cpu(), points[:, min(1, points.shape[1] - 1)].cpu()
-        axis.scatter(across.numpy(), up.numpy(), s=1, linewidths=0, alpha=0.5)
+        axis.scatter(
+            across.numpy(), up.numpy(), s=min(8, max(1, 3000 / len(points))), linewidths=0, alpha=0.5
+        )
         extent = 1.1 * max(float(samples.abs().max()), 1.0)
         axis.set(
             xlim=(-extent, extent), ylim=(-extent, extent), xticks=[], yticks=[], title=name, aspect="equal"

@@ -1,0 +1,31 @@
+"""Means by level, over samples and processes."""
+
+from __future__ import annotations
+
+import torch
+
+from modules.report.meters import LevelMeter
+
+
+def test_means_are_over_samples_not_over_batches():
+    meter = LevelMeter(3, torch.device("cpu"))
+    meter.add(torch.tensor([1, 3, 3]), {"energy": torch.tensor([2.0, 4.0, 6.0])})
+    meter.add(torch.tensor([1]), {"energy": torch.tensor([8.0]), "other": torch.tensor([1.0])})
+    read = meter.read(lambda sums: sums)
+    assert read == {"energy": 5.0, "energy/1": 5.0, "energy/3": 5.0, "other": 1.0, "other/1": 1.0}
+    assert meter.read(lambda sums: sums) == {}
+
+
+def test_processes_weigh_by_their_samples():
+    """The other process has three samples of 0 at level 1, and one of 10 at level 2."""
+    other = torch.tensor([[0.0, 10.0], [3.0, 1.0]])
+    meter = LevelMeter(2, torch.device("cpu"))
+    meter.add(torch.tensor([1]), {"energy": torch.tensor([4.0])})
+    assert meter.read(lambda sums: sums + other) == {"energy": 2.8, "energy/1": 1.0, "energy/2": 10.0}
+
+
+def test_sums_keep_small_gaps_of_large_energies():
+    meter = LevelMeter(1, torch.device("cpu"))
+    for _ in range(100):
+        meter.add(torch.ones(10_000, dtype=torch.int64), {"energy": torch.full((10_000,), 1e4 + 0.0625)})
+    assert abs(meter.read(lambda sums: sums)["energy"] - 10_000.0625) < 1e-9

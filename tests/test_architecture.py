@@ -1,0 +1,144 @@
+"""The house stays tidy: imports go down, one place for accelerate and one for gin, no drawers."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A package or module -> its layer; what is imported lies in the same layer or below. Tasks are on top: each
+# is a command of launch.py, which rebuilds runs from their configuration.
+LAYERS = {
+    **dict.fromkeys(("types", "tensors", "noise", "checks"), 0),
+    **dict.fromkeys(("schedules", "layers", "data", "ema", "optimizers"), 1),
+    **dict.fromkeys(("forward", "energies", "initializers"), 2),
+    **dict.fromkeys(("recovery", "guidance"), 3),
+    "samplers": 4,
+    **dict.fromkeys(("generation", "losses", "methods", "metrics", "runtime"), 5),
+    **dict.fromkeys(("sampling", "training", "trainer", "checkpoints", "report"), 6),
+    **dict.fromkeys(("config", "runs"), 7),
+    "tasks": 8,
+}
+
+
+def _modules() -> dict[str, ast.Module]:
+    """Dotted name -> syntax tree of every file in modules/."""
+    found = {}
+    for path in sorted((ROOT / "modules").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+MODULES = _modules()
+
+
+def _imports(tree: ast.AST) -> list[tuple[str, int]]:
+    """Names and lines of all imports, inside functions too, but for those that only a type checker makes."""
+    found = []
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            continue
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [(name if name in MODULES else str(node.module), node.lineno) for name in names]
+        else:
+            found += _imports(node)
+    return found
+
+
+def _part(module: str) -> str:
+    """What stands in the table for a module: its package, or the file's name; config_* is config."""
+    part = module.split(".")[1]
+    return "config" if part.startswith("config_") else part
+
+
+def _layer(module: str) -> int:
+    return LAYERS[_part(module)]
+
+
+def _project_imports(module: str) -> list[tuple[str, int]]:
+    """Of the project's own modules; the empty package above them all is nobody's."""
+    return [(name, line) for name, line in _imports(MODULES[module]) if name.startswith("modules.")]
+
+
+def test_every_module_has_its_layer():
+    assert {_part(module) for module in MODULES if module != "modules"} == set(LAYERS)
+
+
+def test_imports_go_down_or_sideways():
+    climbing = [
+        f"{module}:{line} (layer {_layer(module)}) imports {name} (layer {_layer(name)})"
+        for module in MODULES
+        if module != "modules"
+        for name, line in _project_imports(module)
+        if _layer(name) > _layer(module)
+    ]
+    assert climbing == []
+
+
+def test_imports_make_no_circle():
+    graph = {module: {name for name, _ in _project_imports(module)} - {module} for module in MODULES}
+    assert sum(map(len, graph.values())) > 100  # the tables are read at all
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as fault:
+        pytest.fail(f"a circle of imports: {' -> '.join(fault.args[1])}")
+
+
+def _users(package: str) -> set[str]:
+    return {
+        module
+        for module, tree in MODULES.items()
+        if any(name.split(".")[0] == package for name, _ in _imports(tree))
+    }
+
+
+def test_only_the_runtime_uses_accelerate():
+    assert _users("accelerate") == {"modules.runtime"}
+
+
+def test_components_use_of_gin_is_register():
+    """Attributes of `gin` in all modules but config*.py, and nothing imported from it."""
+    used = {}
+    for module in _users("gin"):
+        if _part(module) == "config":
+            continue
+        assert {name for name, _ in _imports(MODULES[module]) if name.startswith("gin")} == {"gin"}
+        nodes = ast.walk(MODULES[module])
+        used[module] = {
+            node.attr
+            for node in nodes
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "gin"
+        }
+    assert len(used) > 10
+    assert {module: names for module, names in used.items() if names != {"register"}} == {}
+
+
+def test_the_gin_folder_holds_data_only():
+    """A module in it would hide the package gin from everybody."""
+    assert [path for path in (ROOT / "gin").rglob("*") if path.is_file() and path.suffix != ".gin"] == []
+
+
+def test_no_file_hides_a_package_or_takes_anything():
+    names = {path.stem for path in (ROOT / "modules").rglob("*.py")}
+    assert names & {"datasets", "evaluate", "accelerate", "gin", "utils", "helpers", "common"} == set()
+
+
+def test_constructors_swallow_nothing():
+    """`**kwargs` would swallow a misspelt argument."""
+    swallowing = [
+        f"{module}:{node.lineno}"
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.args.kwarg is not None
+    ]
+    assert swallowing == []

@@ -1,0 +1,117 @@
+"""`--task generate` writes each image and a grid, the same whatever the batch size; faults are one line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import launch
+from modules import runs
+from modules.report.pictures import to_bytes
+from tests.tiny import TINY
+
+torch.set_num_threads(1)
+
+
+def _generate(run, output, *options: str) -> int:
+    return launch.main(["--task", "generate", "--run", str(run), "--output", str(output), *options])
+
+
+def _pictures(folder):
+    return {path.name: np.asarray(Image.open(path), int) for path in sorted(folder.glob("0*.png"))}
+
+
+@pytest.fixture(scope="module")
+def five(tiny_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("five")
+    assert _generate(tiny_run, folder, "--num", "5", "--seed", "3") == 0
+    return folder
+
+
+def test_it_writes_each_image_and_a_grid(five, tiny_run):
+    pictures = _pictures(five)
+    assert list(pictures) == [f"{i:06d}.png" for i in range(5)]
+    assert {p.name for p in five.iterdir()} == {*pictures, "grid.png"}
+    # the classes in turn, quantized as evaluation does it
+    x = runs.load(tiny_run).generate(5, label=range(5), seed=3).x
+    expected = to_bytes(x)[:, 0].numpy().astype(int)
+    assert abs(np.stack(list(pictures.values())) - expected).max() <= 1
+    grid = Image.open(five / "grid.png")
+    assert grid.width > grid.height >= 300
+
+
+def test_the_batch_size_makes_no_difference(five, tiny_run, tmp_path):
+    assert _generate(tiny_run, tmp_path, "--num", "5", "--seed", "3", "--batch-size", "2") == 0
+    one, other = _pictures(five), _pictures(tmp_path)
+    assert one.keys() == other.keys()
+    for name, pixels in one.items():
+        assert abs(pixels - other[name]).max() <= 1  # float32 sums differ in their last digit
+
+
+def test_a_label_guidance_and_one_array(tiny_run, tmp_path):
+    options = ["--num", "3", "--label", "7", "--guidance", "0.5", "--format", "npz"]
+    assert _generate(tiny_run, tmp_path, *options) == 0
+    arrays = np.load(tmp_path / "samples.npz")
+    assert arrays["labels"].tolist() == [7, 7, 7] and arrays["images"].dtype == np.uint8
+    x = runs.load(tiny_run).generate(3, 7, 0.5).x
+    assert abs(arrays["images"].astype(int) - to_bytes(x).numpy()).max() <= 1
+    assert {p.name for p in tmp_path.iterdir()} == {"samples.npz", "grid.png"}
+
+
+def test_points_are_an_array(tmp_path):
+    gin = """\
+include "data/checkerboard.gin"
+include "methods/drl.gin"
+NUM_STEPS = 1
+BATCH_SIZE = 8
+LANGEVIN_STEPS = 1
+RecoveryLikelihood.energy = @MLPEnergy()
+MLPEnergy.shape = %SHAPE
+MLPEnergy.width = 8
+Trainer.sample_every = 0
+"""
+    (tmp_path / "points.gin").write_text(gin)
+    assert launch.main(["--gin", str(tmp_path / "points.gin"), "--output", str(tmp_path / "run")]) == 0
+    assert _generate(tmp_path / "run", tmp_path / "out", "--num", "70", "--batch-size", "40") == 0
+    arrays = np.load(tmp_path / "out" / "samples.npz")
+    assert arrays["images"].shape == (70, 2) and arrays["images"].dtype == np.float32
+    assert arrays.files == ["images"]
+    torch.testing.assert_close(
+        torch.from_numpy(arrays["images"]), runs.load(tmp_path / "run").generate(70).x, rtol=0, atol=1e-4
+    )
+
+
+@pytest.fixture(scope="module")
+def unlabelled(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unlabelled")
+    (folder / "tiny.gin").write_text(TINY)
+    settings = ["--set", "NUM_STEPS=1", "--set", "Trainer.sample_every=0"]
+    assert launch.main(["--gin", str(folder / "tiny.gin"), "--output", str(folder / "run"), *settings]) == 0
+    return folder / "run"
+
+
+FAULTS = {
+    "no run": (["--task", "generate"], "needs a trained run: --run runs/NAME"),
+    "not a run": (["--run", "nowhere"], "nowhere is not the folder of a run"),
+    "no images": (["--num", "0"], "--num and --batch-size must be at least 1"),
+    "label out of range": (["--label", "10"], "a label must be in 0..9 (-1 = none), got 10"),
+    "unknown class": (["--label", "cat"], "no class is named 'cat'"),
+    "no such checkpoint": (["--checkpoint", "step_9"], "step_9 is no checkpoint"),
+    "an unused setting": (["--set", "energy/AdamW.lr=1.0"], "energy/AdamW.lr"),
+    "a format": (["--format", "jpg"], "'jpg'"),
+    "a label without labels": (["--label", "3"], "trained without labels (NUM_CLASSES = 0)"),
+    "guidance without labels": (["--guidance", "1"], "trained without labels: guidance has nothing"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_one_line_and_writes_nothing(tiny_run, unlabelled, tmp_path, monkeypatch, capsys, fault):
+    monkeypatch.chdir(tmp_path)
+    options, expected = FAULTS[fault]
+    run = [] if fault == "no run" else ["--run", str(unlabelled if "without" in fault else tiny_run)]
+    assert launch.main(["--task", "generate", *run, "--output", "out", *options]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and printed.count("\n") == 1 and expected in printed
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,127 @@
+"""Every runnable gin file: its head, its paper-size networks, and a step and samples of it built tiny."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from modules import config
+from modules.data.stream import TrainingStream
+from modules.initializers.copy import CopyInitializer
+from modules.sampling import sample
+from modules.trainer import Trainer
+from modules.training import Training
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted((ROOT / "gin").glob("*.gin"))
+every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+
+# What makes a configuration small, by the component that it builds.
+SHRINK = {
+    "RecoveryLikelihood": ["Trainer.num_steps=1", "Trainer.batch_size=4", "Trainer.per_device_batch_size=2"],
+    "CooperativeResNet": ["CooperativeResNet.channels=8", "CooperativeResNet.num_blocks=1"],
+    "RecoveryResNet": ["RecoveryResNet.channels=8", "RecoveryResNet.num_blocks=1"],
+    "MLPEnergy": ["MLPEnergy.width=8", "MLPEnergy.depth=1"],
+    "UNet": ["UNet.dim=8", "UNet.num_blocks=1", "UNet.groups=4"],
+    "MLPInitializer": ["MLPInitializer.width=8", "MLPInitializer.depth=1"],
+    "Langevin": ["Langevin.num_steps=1"],
+    "WarmStart": ["WarmStart.num_steps=1", "WarmStart.energy_start=0"],
+}
+COLUMNS = {"uoft-cs/cifar10": ("img", 10), "benjamin-paine/imagenet-1k-32x32": ("image", 1000)}
+"""Of the sets on the Hub: the column of images, and the number of classes."""
+
+# Parameters of the networks at the papers' sizes: the published ones of 32x32 (spec §7: 34.8M and 3.8M).
+# DRL's head has a bias for each of the 256 channels. Labels of ImageNet add a dense layer of 1001 to 512
+# to the energy; its U-Net has a block less a level.
+PAPER = {
+    "cdrl_cifar10": (34_833_152, 3_769_795),
+    "drl_cifar10": (34_833_152 + 256, 0),
+    "cdrl_imagenet32": (34_833_152 + 1001 * 512 + 512, 3_181_443),
+}
+
+
+@every_file
+def test_the_head_says_purpose_command_expectation_and_source(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    head = lines[: next(n for n, line in enumerate(lines) if not line.startswith("#"))]
+    assert len(head) >= 3 and len(head[0]) > 20 and "launch.py" not in head[0]
+    text = "\n".join(head)
+    assert f"launch.py --gin gin/{path.name}" in text
+    assert "Expect" in text and "Numbers:" in text
+
+
+@every_file
+def test_built_tiny_it_trains_and_samples(path, tmp_path, monkeypatch):
+    loaded = config.load([path], _overrides(path, tmp_path, monkeypatch))
+    trainer: Trainer = loaded.build("Trainer")
+    loaded.check_used()
+    training = Training(trainer.method, trainer.optimizers, trainer.ema, trainer.runtime, trainer.seed)
+    before = {name: _parameters(network) for name, network in training.networks.items()}
+    rows = trainer.micro_rows()
+    stream = TrainingStream(trainer.data.open(), trainer.batch_size, trainer.seed, trainer.horizontal_flip)
+    training.step(next(stream.iterate(0, rows)), rows)
+    for name, network in training.networks.items():
+        after = _parameters(network)
+        assert after.isfinite().all() and not torch.equal(after, before[name]), name
+
+    energy, initializer = trainer.method.models(training.ready_averages())
+    assert energy.num_classes == trainer.data.num_classes
+    labels = torch.tensor([0, energy.num_classes - 1]) if energy.num_classes else None
+    drawn = sample(
+        trainer.generation, energy, initializer, trainer.method.schedule, 2, labels, 0, trainer.runtime
+    )
+    assert drawn.x.shape == (2, *trainer.data.shape) and drawn.x.isfinite().all()
+    assert len(drawn.levels) == trainer.method.schedule.num_levels + 1
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_paper_size_networks_have_the_published_parameters(name):
+    loaded = config.load([ROOT / "gin" / f"{name}.gin"])
+    with torch.device("meta"):
+        networks = [loaded.value(f"RecoveryLikelihood.{part}") for part in ("energy", "initializer")]
+    assert tuple(sum(p.numel() for p in network.parameters()) for network in networks) == PAPER[name]
+    assert isinstance(networks[1], CopyInitializer) == name.startswith("drl")
+
+
+def test_every_part_is_in_use():
+    """Parts that no runnable file includes would rot; data sets are for the users' own."""
+    included = set()
+    waiting = list(FILES)
+    while waiting:
+        for name in re.findall(r'^include "(.+)"', waiting.pop().read_text(encoding="utf-8"), re.M):
+            included.add(name)
+            waiting.append(ROOT / "gin" / name)
+    parts = {str(p.relative_to(ROOT / "gin")) for p in (ROOT / "gin").glob("*/*.gin")}
+    assert {part for part in parts - included if not part.startswith("data/")} == set()
+
+
+def _overrides(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    text = config.load([path]).text
+    built = set(re.findall(r"@(?:\w+/)*(\w+)\(\)", text))
+    overrides = [line for name in sorted(built & set(SHRINK)) for line in SHRINK[name]]
+    assert built & {"CooperativeResNet", "RecoveryResNet", "MLPEnergy"}, "an energy that SHRINK leaves out"
+    source = re.search(r'^HuggingFaceData\.source = [\'"](.+)[\'"]', text, re.M)
+    if source:
+        monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
+        _write_parquet(folder / "train.parquet", *COLUMNS[source[1]])
+        overrides.append(f'HuggingFaceData.source="{folder / "train.parquet"}"')
+    return overrides
+
+
+def _write_parquet(path: Path, column: str, num_classes: int) -> None:
+    """Eight grey pictures with the columns of a set on the Hub."""
+    import datasets
+
+    digits = datasets.Dataset.from_parquet(str(ROOT / "modules" / "data" / "digits.parquet"))[:8]
+    features = {column: datasets.Image(), "label": datasets.ClassLabel(num_classes=num_classes)}
+    rows = {column: digits["image"], "label": list(range(8))}
+    datasets.Dataset.from_dict(rows, features=datasets.Features(features)).to_parquet(str(path))
+
+
+def _parameters(network: torch.nn.Module) -> torch.Tensor:
+    return torch.nn.utils.parameters_to_vector(network.parameters()).detach().clone()
