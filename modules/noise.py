@@ -67,10 +67,10 @@ class Noise:
         return torch.cat([w.expand(self.rows.shape[0], blocks.shape[1]) for w in words], 1)[:, :count]
 
     def _unit(self, words: Tensor) -> Tensor:
-        """Words to uniforms in (0, 1]; float32 keeps 24 bits so that 0 cannot occur."""
+        """Words to uniforms in (0, 1); float32 keeps 24 bits, and of them the largest would round to 1."""
         if self.dtype == torch.float64:
             return (words.double() + 0.5) * 2.0**-32
-        return ((words >> 8).float() + 0.5) * 2.0**-24
+        return (((words >> 8).float() + 0.5) * 2.0**-24).clamp(max=1 - 2.0**-24)
 
     def uniform(self, purpose: str, shape: tuple[int, ...] = (), draw: int = 0) -> Tensor:
         """Uniforms in (0, 1): (b, *shape)."""

@@ -19,7 +19,7 @@ LAYERS = {
     **dict.fromkeys(("recovery", "guidance"), 3),
     "samplers": 4,
     **dict.fromkeys(("generation", "losses", "methods", "metrics", "runtime"), 5),
-    **dict.fromkeys(("sampling", "training", "trainer", "checkpoints", "report"), 6),
+    **dict.fromkeys(("sampling", "training", "trainer", "checkpoints", "report", "diary"), 6),
     **dict.fromkeys(("config", "runs"), 7),
     "tasks": 8,
 }
