@@ -81,7 +81,7 @@ def test_resuming_an_interrupted_run(folder, capsys):
     first = str(folder / "cut" / "checkpoints" / "step_00000002")
     for words, expected in {
         ("--output", "cut"): "cut holds a run already: add --resume, or --output another folder",
-        ("--output", "cut", "--resume", "--set", "ENERGY_LR=0.1"): "- ENERGY_LR = 0.0001; + ENERGY_LR = 0.1",
+        ("--output", "cut", "--resume", "--set", "ENERGY_LR=0.1"): "- ENERGY_LR = 0.01; + ENERGY_LR = 0.1",
         ("--resume", first): "has gone on to step_00000004: delete what comes after step_00000002",
         ("--resume", first, "--output", "whole"): "whole holds a run already",
     }.items():
@@ -98,7 +98,7 @@ def test_resuming_an_interrupted_run(folder, capsys):
     assert _launch("--resume", first, "--output", "branch", *change) == 0
     assert [path.name for path in checkpoints.of_run(folder / "branch")] == ["step_00000003"]
     assert "ENERGY_LR = 0.1" in (folder / "branch" / "config.gin").read_text()
-    assert "ENERGY_LR = 0.0001" in (folder / "cut" / "config.gin").read_text()
+    assert "ENERGY_LR = 0.01" in (folder / "cut" / "config.gin").read_text()
 
 
 FAULTS = {

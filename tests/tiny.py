@@ -6,6 +6,7 @@ include "methods/cdrl.gin"
 NUM_STEPS = 4
 BATCH_SIZE = 8
 LANGEVIN_STEPS = 2
+ENERGY_LR = 1e-2
 EMA_DECAY = 0.5
 RecoveryLikelihood.energy = @CooperativeResNet()
 CooperativeResNet.shape = %SHAPE
