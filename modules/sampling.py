@@ -60,7 +60,7 @@ def sample(
     dtype: torch.dtype = torch.float32,
 ) -> Sampled:
     """Images 0..num-1 of a seed, shared out among the processes, gathered on the CPU of each."""
-    mine = torch.arange(runtime.rank, num, runtime.num_processes)
+    mine = torch.arange(num)[runtime.rank :: runtime.num_processes]
     parts: list[tuple[Tensor, Tensor]] = []
     batches = sample_batches(
         generation,

@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     # each process draws and writes its own images, so that memory doesn't grow with their number
     as_array = arguments.format == "npz" or len(trained.data.shape) != 3
-    mine = torch.arange(runtime.rank, num, runtime.num_processes)
+    mine = torch.arange(num)[runtime.rank :: runtime.num_processes]
     shown: list[tuple[Tensor, Tensor]] = []
     kept: list[tuple[Tensor, Tensor]] = []
     bar = tqdm(total=len(mine), unit="img", disable=not runtime.is_main)
