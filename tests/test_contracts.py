@@ -1,0 +1,394 @@
+"""What every component keeps; a class of modules/ that is left out of its table fails.
+
+Energies and initializers have theirs in test_contracts_networks.py.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import datasets
+import gin
+import pytest
+import torch
+from torch import Tensor, nn
+
+import modules
+import modules.data
+from modules.data.base import Data, Examples
+from modules.data.digits import Digits
+from modules.data.hub import HuggingFaceData
+from modules.data.points import Checkerboard, GaussianMixture2D, Rings
+from modules.data.shapes import Shapes
+from modules.ema import EMA
+from modules.energies.base import Energy
+from modules.energies.mlp import MLPEnergy
+from modules.generation import Generation
+from modules.guidance import ClassifierFreeGuidance, Guidance, NoGuidance
+from modules.initializers.base import Initializer
+from modules.initializers.mlp import MLPInitializer
+from modules.losses.cooperative import CooperativeLoss, WarmStart
+from modules.losses.likelihood import RecoveryLikelihoodLoss
+from modules.methods.base import Method
+from modules.methods.recovery import RecoveryLikelihood
+from modules.noise import Noise
+from modules.optimizers import AdamW, Optimizer
+from modules.recovery import RecoveryPotential
+from modules.runtime import Runtime
+from modules.samplers.base import Sampler
+from modules.samplers.langevin import Langevin
+from modules.schedules import CosineSchedule, LinearSchedule, Schedule, SubsampledLinearSchedule
+from modules.trainer import Trainer
+from modules.types import Batch, Transition
+from tests.test_contracts_networks import ENERGIES, INITIALIZERS
+
+torch.set_num_threads(1)
+
+SCHEDULES: dict[type, Callable[[], Schedule]] = {
+    CosineSchedule: CosineSchedule,
+    SubsampledLinearSchedule: SubsampledLinearSchedule,
+    LinearSchedule: lambda: LinearSchedule(6, beta_min=0.01, beta_max=0.5),
+}
+SAMPLERS: dict[type, Callable[[], Sampler]] = {Langevin: lambda: Langevin(60)}
+GUIDANCES: dict[type, Callable[[], Guidance]] = {
+    NoGuidance: NoGuidance,
+    ClassifierFreeGuidance: lambda: ClassifierFreeGuidance(0.7),
+}
+METHODS: dict[type, Callable[[Energy, Initializer], Method]] = {
+    RecoveryLikelihood: lambda f, g: RecoveryLikelihood(f, g, CosineSchedule(), Langevin(2), True),
+}
+# of y⁺, y⁻ (b, 3) and a transition
+LOSSES: dict[type, Callable[[Tensor, Tensor, Transition], Tensor]] = {
+    RecoveryLikelihoodLoss: lambda x, y, c: RecoveryLikelihoodLoss(magnitude_penalty=0.1)(
+        x.square().sum(1), y.square().sum(1), c
+    ),
+    CooperativeLoss: lambda x, y, c: CooperativeLoss()(x, y),
+    WarmStart: lambda x, y, c: WarmStart(1)(x, y, x + y, c),
+}
+DIGITS = str(Path(modules.data.__file__).with_name("digits.parquet"))
+DATA: dict[type, Callable[[bool], Data]] = {  # with labels or without
+    Digits: lambda labels: Digits(10 if labels else 0),
+    HuggingFaceData: lambda labels: HuggingFaceData(DIGITS, (1, 8, 8), num_classes=10 if labels else 0),
+    Shapes: lambda labels: Shapes(num_classes=14 if labels else 0),
+    Checkerboard: lambda labels: Checkerboard(num_classes=8 if labels else 0),
+    GaussianMixture2D: lambda labels: GaussianMixture2D(num_classes=8 if labels else 0),
+    Rings: lambda labels: Rings(num_classes=2 if labels else 0),
+}
+OPTIMIZERS: dict[type, Callable[[float], Optimizer]] = {AdamW: AdamW}  # of a learning rate
+
+TABLES: list[tuple[type, dict]] = [
+    (Schedule, SCHEDULES),
+    (Sampler, SAMPLERS),
+    (Guidance, GUIDANCES),
+    (Method, METHODS),
+    (Data, DATA),
+    (Optimizer, OPTIMIZERS),
+    (Energy, ENERGIES),
+    (Initializer, INITIALIZERS),
+]
+SINGLE = {EMA, Generation, Runtime, Trainer}  # one of a kind, with test files of their own
+
+
+def _classes() -> set[type]:
+    """Every class that a module of modules/ defines."""
+    found = set()
+    for info in pkgutil.walk_packages(modules.__path__, "modules."):
+        module = importlib.import_module(info.name)
+        found |= {k for _, k in inspect.getmembers(module, inspect.isclass) if k.__module__ == info.name}
+    return found
+
+
+CLASSES = _classes()
+
+
+def _registered(kind: type) -> bool:
+    try:
+        return gin.get_configurable(kind) is not None
+    except ValueError:
+        return False
+
+
+def test_tables_are_complete() -> None:
+    for base, table in TABLES:
+        concrete = {k for k in CLASSES if issubclass(k, base) and not inspect.isabstract(k)}
+        assert concrete == set(table), base.__name__
+    public = {k for k in CLASSES if k.__module__.startswith("modules.losses.") and k.__name__[0] != "_"}
+    assert public == set(LOSSES)
+
+
+COMPONENTS = SINGLE.union(LOSSES, *(table for _, table in TABLES))
+
+
+def test_components_are_what_gin_can_configure() -> None:
+    assert {k for k in CLASSES if _registered(k)} == COMPONENTS
+
+
+@pytest.mark.parametrize("kind", sorted(COMPONENTS, key=lambda k: k.__name__), ids=lambda k: k.__name__)
+def test_component(kind: type) -> None:
+    """Final, documented, and with types of all arguments."""
+    assert not [k for k in CLASSES if issubclass(k, kind) and k is not kind], "a class is abstract or final"
+    assert kind.__doc__
+    for name, parameter in inspect.signature(kind).parameters.items():
+        assert parameter.annotation is not parameter.empty, name
+        assert any(base.__doc__ and name in base.__doc__ for base in kind.__mro__), f"{name} isn't explained"
+
+
+def _each(table: dict) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("kind", table, ids=lambda k: k.__name__)
+
+
+ROWS = torch.arange(6)
+LEVELS = torch.tensor([1, 2, 3, 4, 5, 6])
+LABEL = torch.tensor([0, -1, 2, 1, 0, 2])
+
+
+def _noise(rows: Tensor = ROWS, step: int = 0) -> Noise:
+    return Noise(3, rows, step, "contract", torch.float64)
+
+
+def _points(purpose: str = "points", dim: int = 3) -> Tensor:
+    return _noise().normal(purpose, (dim,))
+
+
+@pytest.fixture
+def networks() -> tuple[MLPEnergy, MLPInitializer]:
+    """Conditional, float64, every parameter moved off its start."""
+    torch.manual_seed(0)
+    pair = MLPEnergy((3,), 3, width=16, depth=1), MLPInitializer((3,), 3, width=16, depth=1)
+    for network in pair:
+        network.double()
+        for p in network.parameters():
+            nn.init.normal_(p, std=0.3)
+    return pair
+
+
+@pytest.fixture
+def same_generator():
+    """Nobody draws from the global generator."""
+    before = torch.get_rng_state()
+    yield
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@_each(SCHEDULES)
+def test_schedule(kind: type, same_generator) -> None:
+    schedule = SCHEDULES[kind]()
+    t = LEVELS[[3, 0, 0, 5]]
+    for dtype in (torch.float32, torch.float64):
+        c = schedule.transition(t, dtype)
+        precise = schedule.transition(t, torch.float64)
+        for field in fields(Transition):
+            values = getattr(c, field.name)
+            wanted = {"t": torch.int64, "is_top": torch.bool}.get(field.name, dtype)
+            assert values.shape == (4,) and values.dtype == wanted, field.name
+            torch.testing.assert_close(
+                values.double(), getattr(precise, field.name).double(), rtol=1e-6, atol=0
+            )
+        assert torch.equal(c.t, t)
+        assert (c.energy_scale > 0).all() and (c.step_size > 0).all() and (c.loss_weight > 0).all()
+        torch.testing.assert_close(c.alpha_t, c.alpha_ts * c.alpha_s)
+        torch.testing.assert_close(c.sigma_t**2, (c.alpha_ts * c.sigma_s) ** 2 + c.sigma_ts**2)
+    assert schedule.same_as(SCHEDULES[kind]())
+    assert not any(schedule.same_as(make()) for other, make in SCHEDULES.items() if other is not kind)
+
+
+def _potential(energy: Energy, rows: Tensor = ROWS) -> tuple[RecoveryPotential, Tensor]:
+    """Of rows of the batch, and their step sizes."""
+    c = CosineSchedule().transition(LEVELS[rows], torch.float64)
+    return RecoveryPotential(energy.at(c, LABEL[rows]), c, _points("x_t")[rows]), c.step_size
+
+
+@_each(SAMPLERS)
+def test_sampler(kind: type, networks, same_generator) -> None:
+    energy, _ = networks
+    sampler, y = SAMPLERS[kind](), _points("start").requires_grad_()
+    start = y.detach().clone()
+    potential, step_size = _potential(energy)
+    chain = sampler.sample(potential, y, step_size, _noise())
+    assert chain.y.shape == y.shape and chain.y.dtype == y.dtype and not chain.y.requires_grad
+    assert chain.grad_norm.shape == chain.displacement.shape == (6,)
+    assert torch.equal(y.detach(), start), "the start was changed in place"
+    moved = (chain.y - start).square().mean(1).sqrt()
+    torch.testing.assert_close(chain.displacement, moved)
+    assert (moved > 0).all() and all(p.grad is None for p in energy.parameters())
+    assert torch.equal(sampler.sample(potential, y, step_size, _noise()).y, chain.y)
+    assert not torch.equal(sampler.sample(potential, y, step_size, _noise(step=1)).y, chain.y)
+
+    # a row doesn't know the others
+    rows = torch.tensor([4, 1])
+    part, part_size = _potential(energy, rows)
+    alone = sampler.sample(part, start[rows], part_size, _noise(rows))
+    torch.testing.assert_close(alone.y, chain.y[rows], rtol=1e-9, atol=1e-9)
+
+    # what isn't free stays, to the bit
+    free = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
+    held = sampler.sample(potential, y, step_size, _noise(), free=free).y
+    assert torch.equal(held[:, 1], start[:, 1]) and (held[:, [0, 2]] != start[:, [0, 2]]).all()
+
+
+class _Bowl:
+    """U = ||y - 1||²/2."""
+
+    def __call__(self, y: Tensor) -> Tensor:
+        return 0.5 * (y - 1).square().flatten(1).sum(1)
+
+    def grad(self, y: Tensor) -> Tensor:
+        return y.detach() - 1
+
+    def value_and_grad(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return self(y), self.grad(y)
+
+
+@_each(SAMPLERS)
+def test_sampler_samples(kind: type) -> None:
+    """From afar it gets near N(1, I), at a step size of 0.5: mean within 0.1, variance within 10%."""
+    rows = torch.arange(4_000)
+    start = torch.full((4_000, 1, 1, 2), -2.0, dtype=torch.float64)
+    size = torch.full((4_000,), 0.5, dtype=torch.float64)
+    y = SAMPLERS[kind]().sample(_Bowl(), start, size, _noise(rows)).y
+    assert (y.mean(0) - 1).abs().max() < 0.1 and (y.var(0) - 1).abs().max() < 0.13
+
+
+@_each(GUIDANCES)
+def test_guidance(kind: type, networks, same_generator) -> None:
+    energy, initializer = networks
+    guidance, x = GUIDANCES[kind](), _points()
+    c = CosineSchedule().transition(LEVELS, torch.float64)
+    value, mean = guidance.energy(energy, c, LABEL)(x), guidance.mean(initializer, x, c, LABEL)
+    assert value.shape == (6,) and mean.shape == x.shape
+
+    # without labels it is the plain model
+    none = torch.full_like(LABEL, -1)
+    torch.testing.assert_close(guidance.energy(energy, c, none)(x), energy(x, c, none))
+    torch.testing.assert_close(guidance.mean(initializer, x, c, none), initializer(x, c, none))
+    # and a label matters where there is one
+    for guided, plain in ((value, energy(x, c, none)), (mean, initializer(x, c, none))):
+        changed = (guided - plain).reshape(6, -1).abs().amax(1) > 1e-6
+        assert torch.equal(changed, LABEL >= 0)
+
+    # a row doesn't know the others
+    rows = torch.tensor([4, 0])
+    part = c.map(lambda v: v[rows])
+    torch.testing.assert_close(guidance.energy(energy, part, LABEL[rows])(x[rows]), value[rows])
+    torch.testing.assert_close(guidance.mean(initializer, x[rows], part, LABEL[rows]), mean[rows])
+
+    # chains differentiate it in y, whatever y it was bound beside
+    bound = guidance.energy(energy, c, LABEL)
+    assert torch.autograd.gradcheck(bound, (x.clone().requires_grad_(),))
+
+
+@_each(METHODS)
+def test_method(kind: type, networks, same_generator) -> None:
+    method = METHODS[kind](*networks)
+    batch = Batch(_points("data"), LABEL)
+    method.begin_step(0)
+    out = method(batch, _noise())
+    names = set(method.networks())
+    assert names == {"energy", "initializer"} and set(out.losses) <= names
+    assert out.t.shape == (6,) and out.t.min() >= 1 and out.t.max() <= method.schedule.num_levels
+    assert out.watch and all(v.shape == (6,) and not v.requires_grad for v in out.watch.values())
+    assert all(loss.ndim == 0 and torch.isfinite(loss) for loss in out.losses.values())
+
+    # all that learn get gradients, and the outcome is the noise's and the step's alone
+    sum(out.losses.values()).backward()
+    for name, loss in out.losses.items():
+        assert any((p.grad != 0).any() for p in method.networks()[name].parameters() if p.grad is not None), (
+            name
+        )
+        torch.testing.assert_close(method(batch, _noise()).losses[name], loss, rtol=1e-12, atol=0)
+        assert method(batch, _noise(step=1)).losses[name] != loss
+
+    # micro-batches: rows keep their numbers
+    rows = torch.tensor([3, 5])
+    part = method(Batch(batch.image[rows], LABEL[rows]), _noise(rows))
+    assert torch.equal(part.t, out.t[rows])
+    for name, values in part.watch.items():
+        torch.testing.assert_close(values, out.watch[name][rows], rtol=1e-9, atol=1e-9)
+    assert method.models({}) == networks
+
+
+@_each(LOSSES)
+def test_loss(kind: type, same_generator) -> None:
+    c = CosineSchedule().transition(LEVELS, torch.float64)
+    x, y = _points("x").requires_grad_(), _points("y")
+    loss = LOSSES[kind](x, y, c)
+    assert loss.ndim == 0 and loss.dtype == torch.float64 and torch.isfinite(loss)
+    (grad,) = torch.autograd.grad(loss, x)
+    assert (grad != 0).all()
+    # the mean of two halves: micro-batches of equal size may be averaged
+    halves = [LOSSES[kind](x[i], y[i], c.map(lambda v, i=i: v[i])) for i in (slice(3), slice(3, 6))]
+    torch.testing.assert_close((halves[0] + halves[1]) / 2, loss)
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[type, bool], tuple[Data, Examples]]:
+    """Every set with labels and without."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+        made = {(kind, labels): make(labels) for kind, make in DATA.items() for labels in (True, False)}
+        return {key: (data, data.open()) for key, data in made.items()}
+
+
+@_each(DATA)
+def test_data(kind: type, opened) -> None:
+    data, examples = opened[kind, True]
+    assert examples.shape == data.shape and len(examples) >= 1000
+    assert len(examples.class_names) == data.num_classes == len(set(examples.class_names))
+    indices = torch.tensor([0, len(examples) - 1, 5, 5, *range(400)])
+    image, label = examples.rows(indices)
+    assert image.shape == (404, *data.shape) and image.dtype == torch.float32
+    assert image.abs().max() <= (1.0 if len(data.shape) == 3 else 1.5) and image.std() > 0.1
+    assert label.dtype == torch.int64 and label.ndim == 2 and len(label) == 404
+    assert set(label.unique().tolist()) == set(range(data.num_classes))
+    # by index alone
+    again, labels_again = examples.rows(indices.flip(0))
+    assert torch.equal(again.flip(0), image) and torch.equal(labels_again.flip(0), label)
+    assert torch.equal(image[2], image[3]) and not torch.equal(image[0], image[1])
+    one, its_label = examples.rows(indices[2:3])
+    assert torch.equal(one, image[2:3]) and torch.equal(its_label, label[2:3])
+
+    plain, unlabelled = opened[kind, False]
+    image_only, none = unlabelled.rows(indices)
+    assert plain.num_classes == 0 and unlabelled.class_names == [] and (none == -1).all()
+    assert torch.equal(image_only, image)
+
+
+@_each(OPTIMIZERS)
+def test_optimizer(kind: type, same_generator) -> None:
+    """It brings a bowl's ball down, keeps its hands off what is fixed, and resumes from its state."""
+
+    class Ball(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.x = nn.Parameter(torch.tensor([2.0, -1.0]))
+            self.fixed = nn.Parameter(torch.ones(1), requires_grad=False)
+
+    def roll(ball: Ball, updater, steps: int) -> None:
+        for _ in range(steps):
+            ball.x.square().sum().backward()
+            assert updater.step().ndim == 0 and ball.x.grad is None
+
+    rule = OPTIMIZERS[kind](0.05)
+    assert [group["lr"] for group in rule.make([nn.Parameter(torch.zeros(1))]).param_groups] == [0.05]
+    straight = Ball()
+    updater = rule.start(straight)
+    roll(straight, updater, 10)
+    assert updater.num_updates == 10
+    state = copy.deepcopy(updater.torch_optimizer.state_dict())
+    at_ten = straight.x.detach().clone()
+    roll(straight, updater, 50)
+    assert straight.x.square().sum() < 0.05 and straight.fixed.item() == 1.0
+
+    resumed = Ball()
+    resumed.x.data = at_ten
+    second = rule.start(resumed)
+    second.torch_optimizer.load_state_dict(state)
+    second.num_updates = 10
+    roll(resumed, second, 50)
+    torch.testing.assert_close(resumed.x, straight.x, rtol=1e-6, atol=1e-8)
