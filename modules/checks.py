@@ -43,12 +43,19 @@ def check_instance(name: str, value: Any, kind: type | tuple[type, ...]) -> None
 
 
 def check_number(
-    name: str, value: Any, low: float | None = None, high: float | None = None, above: float | None = None
+    name: str,
+    value: Any,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
 ) -> None:
-    """Raise unless `value` is a number with low <= value <= high and value > above."""
+    """Raise unless `value` is a number with low <= value <= high and above < value < below."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ConfigurationError(f"{name} must be a number, got {value!r}")
     _check_range(name, value, low, high, above)
+    if below is not None and not value < below:
+        raise ConfigurationError(f"{name} must be below {below}, got {value!r}")
 
 
 def check_integer(name: str, value: Any, low: int | None = None, high: int | None = None) -> None:

@@ -22,7 +22,7 @@ class EMA:
     """
 
     def __init__(self, decay: float = 0.9999, ramp: bool = False) -> None:
-        check_number("EMA.decay", decay, low=0, high=1)
+        check_number("EMA.decay", decay, low=0, below=1)
         check_bool("EMA.ramp", ramp)
         self.decay, self.ramp = decay, ramp
 

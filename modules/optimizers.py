@@ -117,8 +117,8 @@ class AdamW(Optimizer):
         final_factor: float = 0.0,
     ) -> None:
         super().__init__(lr, clip_norm, warmup_steps, warmup_offset, decay_steps, final_factor)
-        check_number("AdamW.beta1", beta1, low=0, high=1)
-        check_number("AdamW.beta2", beta2, low=0, high=1)
+        check_number("AdamW.beta1", beta1, low=0, below=1)
+        check_number("AdamW.beta2", beta2, low=0, below=1)
         check_number("AdamW.eps", eps, above=0)
         check_number("AdamW.weight_decay", weight_decay, low=0)
         self.betas, self.eps, self.weight_decay = (beta1, beta2), eps, weight_decay

@@ -17,7 +17,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from modules.checks import ConfigurationError, check_choice, check_instance
+from modules.checks import ConfigurationError, check_choice, check_instance, check_integer
 
 
 @gin.register
@@ -33,13 +33,18 @@ class Runtime:
         precision: "no" (float32), "bf16" (networks in autocast; states, noises and losses float32) or
             None: what `accelerate launch` or `accelerate config` says.
         trackers: accelerate's trackers, by name; metrics.jsonl is always written.
+        cpu_threads: torch's threads in a process on a CPU; None: as torch or the launcher decides. Small
+            networks are fastest on one.
 
     Raises:
         ConfigurationError: a precision or a tracker that there isn't.
     """
 
     def __init__(
-        self, precision: str | None = None, trackers: tuple[str, ...] | list[str] = ("tensorboard",)
+        self,
+        precision: str | None = None,
+        trackers: tuple[str, ...] | list[str] = ("tensorboard",),
+        cpu_threads: int | None = None,
     ):
         precision = precision or os.environ.get("ACCELERATE_MIXED_PRECISION") or "no"
         if precision in ("fp16", "fp8"):
@@ -51,7 +56,9 @@ class Runtime:
         check_instance("Runtime.trackers", trackers, (tuple, list))
         for name in trackers:
             check_choice("Runtime.trackers' entries", name, sorted(LOGGER_TYPE_TO_CLASS))
-        self.precision, self.trackers = precision, tuple(trackers)
+        if cpu_threads is not None:
+            check_integer("Runtime.cpu_threads", cpu_threads, low=1)
+        self.precision, self.trackers, self.cpu_threads = precision, tuple(trackers), cpu_threads
         self._accelerator: Accelerator | None = None
 
     @property
@@ -60,6 +67,8 @@ class Runtime:
         if self._accelerator is None:
             # its precision is shared by a whole process; ours is this object's (see autocast)
             self._accelerator = Accelerator(mixed_precision="no")
+            if self.cpu_threads is not None:
+                torch.set_num_threads(self.cpu_threads)
         return self._accelerator
 
     @property

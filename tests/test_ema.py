@@ -115,3 +115,8 @@ def test_faults_are_named(make, words: list[str]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         make()
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_an_average_that_never_moves_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"EMA\.decay must be below 1"):
+        EMA(decay=1.0)

@@ -117,7 +117,7 @@ def test_gradients_that_are_not_finite_show_in_the_norm() -> None:
         (lambda: AdamW(warmup_offset=0.5), ["AdamW.warmup_offset", "integer"]),
         (lambda: AdamW(warmup_steps=100, decay_steps=100), ["AdamW.decay_steps", "above warmup_steps = 100"]),
         (lambda: AdamW(final_factor=2), ["AdamW.final_factor", "at most 1"]),
-        (lambda: AdamW(beta1=1.5), ["AdamW.beta1", "at most 1"]),
+        (lambda: AdamW(beta1=1.5), ["AdamW.beta1", "below 1"]),
         (lambda: AdamW(eps=0), ["AdamW.eps", "above 0"]),
         (lambda: AdamW(weight_decay=-1), ["AdamW.weight_decay", "at least 0"]),
     ],

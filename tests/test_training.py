@@ -228,3 +228,12 @@ def test_bf16_is_near_float32_and_keeps_float32_weights(stream):
         assert low != exact and low == pytest.approx(exact, rel=0.05), name
     for group in half.tensors().values():
         assert all(value.dtype == torch.float32 for value in group.values())
+
+
+def test_threads_are_set_where_asked() -> None:
+    before = torch.get_num_threads()
+    try:
+        assert Runtime(trackers=(), cpu_threads=2).device.type in ("cpu", "cuda", "mps")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
