@@ -105,7 +105,7 @@ def test_vectors_are_never_averaged_and_converge_on_the_averaged_weights() -> No
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: EMA(1.5), ["EMA.decay", "at most 1"]),
+        (lambda: EMA(1.5), ["EMA.decay", "below 1"]),
         (lambda: EMA(-0.1), ["EMA.decay", "at least 0"]),
         (lambda: EMA("0.9"), ["EMA.decay", "number"]),
         (lambda: EMA(0.9, ramp=1), ["EMA.ramp", "True or False"]),
