@@ -34,12 +34,21 @@ def check_instance(name: str, value: Any, kind: type | tuple[type, ...]) -> None
     if isinstance(value, kind):
         return
     kinds = kind if isinstance(kind, tuple) else (kind,)
-    wanted = " or ".join(k.__name__ for k in kinds)
     if callable(value) and hasattr(value, "__name__"):
-        raise ConfigurationError(
-            f"{name} is the class {value.__name__}, where an instance is meant: write @{value.__name__}()"
-        )
-    raise ConfigurationError(f"{name} must be {wanted}, got {value!r}")
+        raise _class_for_instance(name, value.__name__)
+    raise ConfigurationError(f"{name} must be {' or '.join(k.__name__ for k in kinds)}, got {value!r}")
+
+
+def check_callable(name: str, value: Any) -> None:
+    """Raise unless `value` is an object that can be called; a class is not one."""
+    if isinstance(value, type):
+        raise _class_for_instance(name, value.__name__)
+    if not callable(value):
+        raise ConfigurationError(f"{name} must be something to be called, got {value!r}")
+
+
+def _class_for_instance(name: str, given: str) -> ConfigurationError:
+    return ConfigurationError(f"{name} is the class {given}, where an instance is meant: write @{given}()")
 
 
 def check_number(

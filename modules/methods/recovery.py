@@ -6,7 +6,7 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import ConfigurationError, check_bool, check_instance, check_number
+from modules.checks import ConfigurationError, check_bool, check_callable, check_instance, check_number
 from modules.energies.base import Energy
 from modules.forward import independent_pair, shared_noise_pair
 from modules.initializers.base import Initializer
@@ -53,8 +53,10 @@ class RecoveryLikelihood(Method):
         check_instance("RecoveryLikelihood.warm_start", warm_start, (WarmStart, type(None)))
         check_number("RecoveryLikelihood.label_dropout", label_dropout, low=0, high=1)
         self.sampler, self.shared_noise, self.label_dropout = sampler, shared_noise, label_dropout
-        self.energy_loss = energy_loss or RecoveryLikelihoodLoss()
-        self.initializer_loss = initializer_loss or CooperativeLoss()
+        self.energy_loss = RecoveryLikelihoodLoss() if energy_loss is None else energy_loss
+        self.initializer_loss = CooperativeLoss() if initializer_loss is None else initializer_loss
+        check_callable("RecoveryLikelihood.energy_loss", self.energy_loss)
+        check_callable("RecoveryLikelihood.initializer_loss", self.initializer_loss)
         self.warm_start = warm_start
         self._initializer_learns = "initializer" in self.networks()
         if warm_start is not None and not self._initializer_learns:
