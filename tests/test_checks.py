@@ -18,7 +18,7 @@ from modules.samplers.langevin import Langevin
     ],
 )
 def test_what_is_not_an_instance_is_named(check, words):
-    with pytest.raises(ConfigurationError, match="^X") as caught:
+    with pytest.raises(ConfigurationError, match=r"^X") as caught:
         check()
     assert words in str(caught.value)
 
