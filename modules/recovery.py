@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from modules.tensors import expand_as, sum_per_sample
-from modules.types import EnergyFn, Transition
+from modules.types import EnergyFn, SelfDifferentiating, Transition
 
 
 class RecoveryPotential:
@@ -32,20 +32,28 @@ class RecoveryPotential:
 
     def grad(self, y: Tensor) -> Tensor:
         """∇U, shaped like y."""
-        return self.value_and_grad(y)[1]
+        slope = energy_and_grad(self._energy, y)[1]
+        return self._grad(slope, y, y - self._x_t)
 
     def value_and_grad(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """U (b,) and ∇U, both detached."""
-        y = y.detach()
         energy, slope = energy_and_grad(self._energy, y)
-        away = y - self._x_t
+        away = y.detach() - self._x_t
         value = energy * self._inverse_scale + 0.5 * self._precision * sum_per_sample(away**2)
-        grad = slope * expand_as(self._inverse_scale, y) + away * expand_as(self._precision, y)
-        return value, grad
+        return value, self._grad(slope, y, away)
+
+    def _grad(self, slope: Tensor, y: Tensor, away: Tensor) -> Tensor:
+        pull = away.detach() * expand_as(self._precision, y)
+        return torch.addcmul(pull, slope, expand_as(self._inverse_scale, y))
 
 
 def energy_and_grad(energy: EnergyFn, y: Tensor) -> tuple[Tensor, Tensor]:
-    """E (b,) and its gradient in y, both detached; samples don't mix, so one sum serves all rows."""
+    """E (b,) and its gradient in y, both detached; samples don't mix, so one sum serves all rows.
+
+    A SelfDifferentiating energy is asked for its gradient, any other goes through autograd.
+    """
+    if isinstance(energy, SelfDifferentiating):
+        return energy.value_and_grad(y.detach())
     with torch.enable_grad():
         y = y.detach().requires_grad_()
         values = energy(y)

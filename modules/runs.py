@@ -47,7 +47,7 @@ class Run:
         self.runtime: Runtime = (
             built.value("Trainer.runtime") if is_bound(built, "Trainer.runtime") else Runtime()
         )
-        self.method.requires_grad_(False).eval().to(self.runtime.device)
+        self.runtime.place(self.method.requires_grad_(False).eval())
         tensors, state = checkpoints.load(checkpoint)
         for name, network in self.method.networks().items():
             load_weights(network, tensors, f"{name}_ema" if weights == "ema" else name)

@@ -42,7 +42,8 @@ class Training:
         seed: int,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.method = method.to(runtime.device).train()
+        runtime.place(method)
+        self.method = method.train()
         self.networks = method.networks()
         check_optimizers(self.networks, optimizers)
         self.updaters = {name: optimizers[name].start(network) for name, network in self.networks.items()}
@@ -94,7 +95,7 @@ class Training:
         return {name: self.ema.ready(copy.deepcopy(network)) for name, network in self.averages.items()}
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Every tensor of the state, by group and name."""
+        """Every tensor of the state, by group and name, whatever its memory format laid out in rows."""
         groups: dict[str, dict[str, Tensor]] = {}
         for name in self.networks:
             groups[name] = dict(self.networks[name].state_dict())
@@ -106,7 +107,10 @@ class Training:
                 for key, value in entry.items()
                 if isinstance(value, Tensor)  # SGD without momentum keeps a None
             }
-        return groups
+        return {
+            group: {name: tensor.contiguous() for name, tensor in tensors.items()}
+            for group, tensors in groups.items()
+        }
 
     def numbers(self) -> dict[str, Any]:
         """The rest of the state, for JSON."""
@@ -127,6 +131,9 @@ class Training:
             state: dict[int, dict[str, Tensor]] = {}
             for key, value in tensors[f"{name}_optimizer"].items():
                 index, field = key.split(".", 1)
+                parameter = updater.parameters[int(index)]
+                if value.shape == parameter.shape:  # fused optimizers go by memory: the formats must agree
+                    value = torch.empty_like(parameter).copy_(value)
                 state.setdefault(int(index), {})[field] = value
             groups = updater.torch_optimizer.state_dict()["param_groups"]
             updater.torch_optimizer.load_state_dict({"state": state, "param_groups": groups})

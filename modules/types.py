@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -72,6 +72,17 @@ class LossOutput:
     watch: dict[str, Tensor] = field(default_factory=dict)
 
 
+@runtime_checkable
+class SelfDifferentiating(Protocol):
+    """An EnergyFn that computes its own gradient in y, faster than autograd would."""
+
+    def __call__(self, y: Tensor) -> Tensor:
+        """E (b,)."""
+
+    def value_and_grad(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """E (b,) and ∇E, shaped like y, both detached."""
+
+
 class Potential(Protocol):
     """U(y) = -log p(y | ...) up to a constant."""
 
@@ -90,6 +101,9 @@ class NoiseSource(Protocol):
 
     def normal(self, purpose: str, shape: tuple[int, ...], draw: int = 0) -> Tensor:
         """Standard normals (b, *shape)."""
+
+    def normals(self, purpose: str, shape: tuple[int, ...], count: int) -> Iterator[Tensor]:
+        """`normal`'s draws 0..count-1 in turn."""
 
     def uniform(self, purpose: str, shape: tuple[int, ...] = (), draw: int = 0) -> Tensor:
         """Uniforms in (0, 1), (b, *shape)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -12,18 +14,21 @@ class Replay:
     def __init__(
         self, normals: dict[tuple, Tensor], integers: dict[str, Tensor] | None = None, path=()
     ) -> None:
-        self.normals, self.whole, self.path = normals, integers or {}, path
+        self.recorded, self.whole, self.path = normals, integers or {}, path
 
     def normal(self, purpose: str, shape: tuple[int, ...], draw: int = 0) -> Tensor:
-        z = self.normals[(*self.path, purpose, draw)]
+        z = self.recorded[(*self.path, purpose, draw)]
         assert z.shape[1:] == torch.Size(shape)
         return z
 
+    def normals(self, purpose: str, shape: tuple[int, ...], count: int) -> Iterator[Tensor]:
+        return (self.normal(purpose, shape, draw) for draw in range(count))
+
     def uniform(self, purpose: str, shape: tuple[int, ...] = (), draw: int = 0) -> Tensor:
-        return torch.ones(len(next(iter(self.normals.values()))), *shape)
+        return torch.ones(len(next(iter(self.recorded.values()))), *shape)
 
     def integers(self, purpose: str, low: int, high: int) -> Tensor:
         return self.whole[purpose]
 
     def child(self, name: str) -> Replay:
-        return Replay(self.normals, self.whole, (*self.path, name))
+        return Replay(self.recorded, self.whole, (*self.path, name))

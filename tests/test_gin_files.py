@@ -124,4 +124,4 @@ def _write_parquet(path: Path, column: str, num_classes: int) -> None:
 
 
 def _parameters(network: torch.nn.Module) -> torch.Tensor:
-    return torch.nn.utils.parameters_to_vector(network.parameters()).detach().clone()
+    return torch.cat([p.flatten() for p in network.parameters()]).detach()

@@ -140,3 +140,14 @@ def test_shapes_and_precisions_agree(shape: tuple[int, ...]) -> None:
     assert (low.uniform("u", shape).double() - high.uniform("u", shape)).abs().max() < 2.0**-23
     # a radius is sensitive where its uniform is near 1: not every normal agrees to the last digits
     assert (low.normal("z", shape).double() - high.normal("z", shape)).abs().median() < 1e-6
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_draws_at_once_are_single_draws(dtype: torch.dtype, monkeypatch) -> None:
+    noise = Noise(8, torch.arange(5), 3, "train", dtype)
+    wanted = [noise.normal("langevin", (3, 2), draw=k) for k in range(7)]
+    for at_once in (1, 60, 10**6):  # one by one, in twos, all
+        monkeypatch.setattr("modules.noise._AT_ONCE", at_once)
+        drawn = list(noise.normals("langevin", (3, 2), 7))
+        assert len(drawn) == 7 and all(map(torch.equal, drawn, wanted))
+    assert list(noise.normals("langevin", (3,), 0)) == []

@@ -42,6 +42,8 @@ def _training(
     warm_start: WarmStart | None = None,
     precision: str = "no",
     ema: EMA | None = None,
+    channels_last: bool | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Training:
     torch.manual_seed(init)
     method = RecoveryLikelihood(
@@ -52,9 +54,12 @@ def _training(
         shared_noise=True,
         warm_start=warm_start,
     )
+    method.to(dtype)
     rule = rule or AdamW(lr=1e-2, warmup_steps=4, clip_norm=1.0)
     optimizers = {"energy": rule, "initializer": rule}
-    return Training(method, optimizers, ema or EMA(0.5), Runtime(precision), seed)
+    return Training(
+        method, optimizers, ema or EMA(0.5), Runtime(precision, channels_last=channels_last), seed, dtype
+    )
 
 
 @pytest.fixture(scope="module")
@@ -237,3 +242,21 @@ def test_threads_are_set_where_asked() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_state_goes_from_one_memory_format_to_another(stream, channels_last: bool):
+    """Fused optimizers go by memory: moments put away in rows must come back in the parameters' format."""
+    formats = {"dropout": 0.0, "dtype": torch.float64}
+    first = _training(**formats, channels_last=channels_last)
+    _advance(first, stream, 2)
+    same = _training(**formats, channels_last=channels_last, init=5)
+    other = _training(**formats, channels_last=not channels_last, init=6)
+    for training in (same, other):
+        training.restore(copy.deepcopy(first.tensors()), first.numbers())
+    for training in (first, same, other):
+        _advance(training, stream, 2)
+    _assert_same(first, same)
+    for group, tensors in first.tensors().items():
+        for name, value in tensors.items():
+            torch.testing.assert_close(other.tensors()[group][name], value, rtol=1e-9, atol=1e-10)

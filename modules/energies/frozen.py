@@ -3,24 +3,82 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from modules.energies.base import Energy
+from modules.layers.activations import Activation
 from modules.layers.embeddings import check_no_label
-from modules.types import EnergyFn, Transition
+from modules.layers.stages import Stage
+from modules.types import Transition
+
+
+class FrozenEnergy:
+    """E(y) = -<sum over pixels of final(stages(y)), head>, with all but y computed ahead.
+
+    Args:
+        stages: y -> features (b, c) or (b, c, h, w), in turn.
+        final: the last activation.
+        head: (b, c).
+        dtype: the stages'; y is cast to it under mixed precision only.
+        channels_last: the stages' memory format.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        final: Activation,
+        head: Tensor,
+        dtype: torch.dtype,
+        channels_last: bool = False,
+    ) -> None:
+        self.stages, self.final, self.slope = list(stages), final, -head  # of E in the features
+        self.dtype, self.format = dtype, torch.channels_last if channels_last else torch.preserve_format
+
+    def _enter(self, y: Tensor) -> Tensor:
+        dtype = self.dtype if self.dtype == torch.bfloat16 else y.dtype
+        return y.to(dtype, memory_format=self.format)
+
+    def _read(self, features: Tensor) -> Tensor:
+        # summed in the head's precision, whatever that of the stages
+        pixels = tuple(range(2, features.ndim))
+        dtype = self.slope.dtype
+        pooled = features.sum(pixels, dtype=dtype) if pixels else features.to(dtype)
+        return (pooled * self.slope).sum(1)
+
+    def __call__(self, y: Tensor) -> Tensor:
+        """E (b,), differentiable."""
+        h = self._enter(y)
+        for stage in self.stages:
+            h = stage(h)
+        return self._read(self.final(h))
+
+    @torch.no_grad()
+    def value_and_grad(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """E (b,) and ∇E, shaped like y, without an autograd graph."""
+        h, pulls = self._enter(y), []
+        for stage in self.stages:
+            h, pull = stage.linearize(h)
+            pulls.append(pull)
+        out, kept = self.final.linearize(h)
+        slope = self.slope.reshape(*self.slope.shape, *([1] * (h.ndim - 2)))
+        g = self.final.backward(torch.empty_like(h).copy_(slope), kept)
+        for pull in reversed(pulls):
+            g = pull(g)
+        return self._read(out), g.to(y.dtype)
 
 
 class FreezableEnergy(Energy):
-    """An energy E(y) = freeze(transition, label)(y): training and chains take one path.
+    """An energy E(y) = freeze(transition, label)(y): training and chains share one snapshot.
 
     Normalized weights and projections of the embedding are made in `freeze`; along a chain of K steps that
     is done once instead of K times, and no step carries gradients of parameters.
     """
 
     @abstractmethod
-    def freeze(self, transition: Transition, label: Tensor | None) -> EnergyFn:
+    def freeze(self, transition: Transition, label: Tensor | None) -> FrozenEnergy:
         """y -> E(y) with all that is constant in y computed; differentiable in the parameters if they are."""
 
     def forward(self, y: Tensor, transition: Transition, label: Tensor | None = None) -> Tensor:
@@ -29,7 +87,7 @@ class FreezableEnergy(Energy):
             check_no_label(self, label)
         return self.freeze(transition, label)(y)
 
-    def at(self, transition: Transition, label: Tensor | None = None) -> EnergyFn:
+    def at(self, transition: Transition, label: Tensor | None = None) -> FrozenEnergy:
         """y -> E(y) of the parameters as they are now: a snapshot without gradients of parameters."""
         if not self.num_classes:
             check_no_label(self, label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import cast
 
 import gin
@@ -11,14 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modules.checks import check_bool, check_integer
-from modules.energies.frozen import FreezableEnergy
+from modules.energies.frozen import FreezableEnergy, FrozenEnergy
 from modules.layers.activations import activation as named_activation
 from modules.layers.embeddings import LevelEmbedding, logsnr_position
 from modules.layers.film import FilmDenseBlock
-from modules.layers.precision import full_precision
+from modules.layers.precision import compute_dtype, full_precision
 from modules.layers.residual import Freezable
 from modules.layers.spectral import linear, snapshot
-from modules.types import EnergyFn, Transition
+from modules.layers.stages import DenseStage, Pull, Stage
+from modules.types import Transition
 
 
 @gin.register
@@ -70,24 +72,44 @@ class MLPEnergy(FreezableEnergy):
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
 
-    def _features(self, y: Tensor) -> Tensor:
-        y = y.flatten(1)
-        waves = [2.0**k * math.pi * y for k in range(self.num_frequencies)]
-        return torch.cat([y, *(w.sin() for w in waves), *(w.cos() for w in waves)], 1) if waves else y
-
-    def freeze(self, transition: Transition, label: Tensor | None) -> EnergyFn:
+    def freeze(self, transition: Transition, label: Tensor | None) -> FrozenEnergy:
         """As FreezableEnergy's."""
-        act = self.activation
+        dtype = compute_dtype(self.stem.weight)
         with full_precision(self.stem.weight):
-            embedding = self.embedding(logsnr_position(transition.logsnr_s), label)
-            head = F.linear(act(embedding), *snapshot(self.head))
-            stem = snapshot(self.stem)
-            blocks = [cast(Freezable, block).freeze(embedding) for block in self.blocks]
+            embedded = self.embedding.distinct(logsnr_position(transition.logsnr_s), label)
+            head = embedded.to_samples(F.linear(self.activation(embedded.values), *snapshot(self.head)))
+            powers = torch.arange(self.num_frequencies, dtype=dtype, device=head.device)
+            stages: list[Stage] = [
+                _Waves(math.pi * 2.0 ** powers[:, None]),
+                DenseStage(*snapshot(self.stem, dtype)),
+            ]
+            stages += [cast(Freezable, block).freeze(embedded, dtype) for block in self.blocks]
+        return FrozenEnergy(stages, self.activation, head, dtype)
 
-        def evaluate(y: Tensor) -> Tensor:
-            h = F.linear(self._features(y), *stem)
-            for block in blocks:
-                h = block(h)
-            return -(act(h) * head).sum(1, dtype=head.dtype)
 
-        return evaluate
+@dataclass(frozen=True)
+class _Waves(Stage):
+    """y flattened, then sin(2^k π y) and cos(2^k π y), k = 0..n-1: (b, ...) -> (b, d(1 + 2n))."""
+
+    scales: Tensor  # (n, 1), 2^k π
+
+    def __call__(self, y: Tensor) -> Tensor:
+        y = y.flatten(1)
+        if not len(self.scales):
+            return y
+        angles = (y[:, None] * self.scales).flatten(1)  # (b, n·d)
+        return torch.cat([y, angles.sin(), angles.cos()], 1)
+
+    def linearize(self, y: Tensor) -> tuple[Tensor, Pull]:
+        shape, n, size = y.shape, len(self.scales), y[0].numel()
+        out = self(y)
+        _, sin, cos = out.split([size, n * size, n * size], 1)
+
+        def pull(g: Tensor) -> Tensor:
+            direct, of_sin, of_cos = g.split([size, n * size, n * size], 1)
+            if n:
+                slopes = (of_sin * cos - of_cos * sin).unflatten(1, (n, size))
+                direct = direct + (slopes * self.scales).sum(1)
+            return direct.reshape(shape)
+
+        return out, pull

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modules.checks import ConfigurationError, check_integer
-from modules.energies.frozen import FreezableEnergy
+from modules.energies.frozen import FreezableEnergy, FrozenEnergy
 from modules.layers.activations import Activation
 from modules.layers.attention import SelfAttention
 from modules.layers.embeddings import LevelEmbedding
-from modules.layers.precision import full_precision
-from modules.layers.residual import AverageDownsample, ConvDownsample, Freezable, ResidualBlock, Stage
+from modules.layers.precision import compute_dtype, full_precision
+from modules.layers.residual import AverageDownsample, ConvDownsample, Freezable, ResidualBlock
 from modules.layers.spectral import conv2d, snapshot
-from modules.types import EnergyFn, Transition
+from modules.layers.stages import ConvStage, Stage
+from modules.types import Transition
 
 # width multipliers of the levels by the resolution of the images (spec §7)
 CHANNEL_MULT = {
@@ -116,21 +116,13 @@ class ResidualEnergy(FreezableEnergy):
     def position(self, transition: Transition) -> Tensor:
         """What the sinusoid embeds, (b,)."""
 
-    def freeze(self, transition: Transition, label: Tensor | None) -> EnergyFn:
+    def freeze(self, transition: Transition, label: Tensor | None) -> FrozenEnergy:
         """As FreezableEnergy's."""
-        final = self.final_activation
+        dtype = compute_dtype(self.stem.weight)
         with full_precision(self.stem.weight):
-            embedding = self.embedding(self.position(transition), label)
-            head = F.linear(self.activation(embedding), *snapshot(self.head))
-            weight, bias = snapshot(self.stem)
-            stages: list[Stage] = [partial(F.conv2d, weight=weight, bias=bias, padding=1)]
-            stages += [cast(Freezable, stage).freeze(embedding) for stage in self.stages]
-
-        def evaluate(y: Tensor) -> Tensor:
-            h = y
-            for stage in stages:
-                h = stage(h)
-            # summed in the head's precision, whatever that of the trunk
-            return -(final(h).sum((2, 3), dtype=head.dtype) * head).sum(1)
-
-        return evaluate
+            embedded = self.embedding.distinct(self.position(transition), label)
+            head = embedded.to_samples(F.linear(self.activation(embedded.values), *snapshot(self.head)))
+            stages: list[Stage] = [ConvStage(*snapshot(self.stem, dtype))]
+            stages += [cast(Freezable, stage).freeze(embedded, dtype) for stage in self.stages]
+        inner = cast(ResidualBlock, self.stages[0]).conv1.weight  # the stem's is in both formats at once
+        return FrozenEnergy(stages, self.final_activation, head, dtype, not inner.is_contiguous())

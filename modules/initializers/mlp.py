@@ -13,6 +13,7 @@ from modules.initializers.base import Initializer
 from modules.layers.activations import activation as named_activation
 from modules.layers.embeddings import LevelEmbedding, check_no_label, logsnr_position
 from modules.layers.film import FilmDenseBlock
+from modules.layers.precision import compute_dtype
 from modules.layers.residual import Freezable
 from modules.types import Transition
 
@@ -59,8 +60,8 @@ class MLPInitializer(Initializer):
         """g, shaped like x_t (b, *shape)."""
         if not self.num_classes:
             check_no_label(self, label)
-        embedding = self.embedding(logsnr_position(transition.logsnr_t), label)
+        embedded = self.embedding.distinct(logsnr_position(transition.logsnr_t), label)
         h = self.stem(x_t.flatten(1))
         for block in self.blocks:
-            h = cast(Freezable, block).freeze(embedding)(h)
+            h = cast(Freezable, block).freeze(embedded, compute_dtype(h))(h)
         return x_t + self.head(self.activation(h)).reshape(x_t.shape)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modules.layers.embeddings import Embedded
 from modules.layers.normalization import frozen_norm
+from modules.layers.precision import compute_dtype
 from modules.layers.spectral import snapshot
+from modules.layers.stages import FunctionStage, Stage
 
 
 class SelfAttention(nn.Module):
@@ -27,18 +29,19 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
 
-    def freeze(self, embedding: Tensor) -> Callable[[Tensor], Tensor]:
-        """The layer with its weights taken now; no use of the embedding."""
-        norm, qkv, out = frozen_norm(self.norm), snapshot(self.qkv), snapshot(self.out)
+    def freeze(self, embedded: Embedded | None, dtype: torch.dtype) -> Stage:
+        """The layer with its weights taken now, in dtype; no use of the embedding."""
+        norm, qkv, out = frozen_norm(self.norm, dtype), snapshot(self.qkv, dtype), snapshot(self.out, dtype)
 
         def evaluate(h: Tensor) -> Tensor:
-            query, key, value = F.conv2d(norm(h), *qkv).flatten(2).chunk(3, dim=1)  # (b, c, pixels) each
+            inner = h if norm is None else norm(h)
+            query, key, value = F.conv2d(inner, *qkv).flatten(2).chunk(3, dim=1)  # (b, c, pixels) each
             scores = query.transpose(1, 2) @ key * h.shape[1] ** -0.5  # (b, pixels, pixels)
             mixed = value @ scores.softmax(-1).transpose(1, 2)
             return h + F.conv2d(mixed.reshape(h.shape), *out)
 
-        return evaluate
+        return FunctionStage(evaluate)
 
     def forward(self, h: Tensor) -> Tensor:
         """(b, c, h, w) -> the same."""
-        return self.freeze(h)(h)
+        return self.freeze(None, compute_dtype(h))(h)

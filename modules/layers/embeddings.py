@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modules.checks import ConfigurationError
-from modules.layers.activations import Activation
 from modules.layers.precision import full_precision
 from modules.layers.spectral import linear, snapshot
 
@@ -52,6 +53,21 @@ def check_no_label(network: nn.Module, label: Tensor | None) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """The embeddings (n, d) of the distinct (level, label) pairs of a batch, and the pair of each sample.
+
+    A batch has a few levels: what depends on them alone is computed for those, then handed to the samples.
+    """
+
+    values: Tensor
+    index: Tensor | None  # (b,) into the n rows; None: a row for each sample
+
+    def to_samples(self, projected: Tensor) -> Tensor:
+        """(n, ...) -> (b, ...)."""
+        return projected if self.index is None else projected.index_select(0, self.index)
+
+
 class LevelEmbedding(nn.Module):
     """dense(act(dense(sinusoid(position)))) + dense(one-hot label): (b,) -> (b, out_dim).
 
@@ -64,7 +80,12 @@ class LevelEmbedding(nn.Module):
     """
 
     def __init__(
-        self, dim: int, out_dim: int, num_classes: int, activation: Activation, spectral: bool = False
+        self,
+        dim: int,
+        out_dim: int,
+        num_classes: int,
+        activation: Callable[[Tensor], Tensor],
+        spectral: bool = False,
     ) -> None:
         super().__init__()
         self.dim, self.num_classes, self.activation = dim, num_classes, activation
@@ -81,3 +102,13 @@ class LevelEmbedding(nn.Module):
             if self.label is not None:
                 e = e + F.linear(one_hot_label(label, self.num_classes, e), *snapshot(self.label))
         return e
+
+    def distinct(self, position: Tensor, label: Tensor | None = None) -> Embedded:
+        """The embedding of each (level, label) pair that occurs. On a CPU: elsewhere, to ask would wait."""
+        if position.device.type != "cpu":
+            return Embedded(self(position, label), None)
+        _, index = torch.unique(position, return_inverse=True)
+        if label is not None and self.label is not None:
+            _, index = torch.unique(index * (self.num_classes + 1) + label + 1, return_inverse=True)
+        rows = index.new_empty(int(index.max()) + 1).scatter_(0, index, torch.arange(len(index)))
+        return Embedded(self(position[rows], None if label is None else label[rows]), index)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modules.layers.activations import Activation
+from modules.layers.embeddings import Embedded
 from modules.layers.normalization import group_norm
 from modules.layers.spectral import linear, snapshot
+from modules.layers.stages import DenseStage, Pull, Stage
 
 
 def upsample(h: Tensor) -> Tensor:
@@ -87,14 +91,43 @@ class FilmDenseBlock(nn.Module):
         self.film = linear(embed_dim, 2 * width, spectral)
         self.dense2 = linear(width, width, spectral)
 
-    def freeze(self, embedding: Tensor) -> Callable[[Tensor], Tensor]:
-        """The block given the embedding (b, embed_dim): (b, width) -> (b, width)."""
-        act, dense1, dense2 = self.activation, snapshot(self.dense1), snapshot(self.dense2)
-        scale, shift = F.linear(act(embedding), *snapshot(self.film)).chunk(2, dim=1)
+    def freeze(self, embedded: Embedded, dtype: torch.dtype) -> Stage:
+        """The block given the embedding, in dtype: (b, width) -> (b, width)."""
+        film = F.linear(self.activation(embedded.values), *snapshot(self.film))
+        scale, shift = film.chunk(2, dim=1)
         scale = 1 + scale
+        weight1, bias1 = snapshot(self.dense1)
+        assert bias1 is not None
+        return _FrozenDenseBlock(
+            activation=self.activation,
+            dense1=DenseStage(weight1.to(dtype), None),
+            scale=embedded.to_samples(scale).to(dtype),
+            shift=embedded.to_samples(shift + scale * bias1).to(dtype),
+            dense2=DenseStage(*snapshot(self.dense2, dtype)),
+        )
 
-        def evaluate(h: Tensor) -> Tensor:
-            z = F.linear(act(h), *dense1) * scale + shift
-            return h + F.linear(act(z), *dense2)
 
-        return evaluate
+@dataclass(frozen=True)
+class _FrozenDenseBlock(Stage):
+    activation: Activation
+    dense1: DenseStage
+    scale: Tensor
+    shift: Tensor
+    dense2: DenseStage
+
+    def __call__(self, h: Tensor) -> Tensor:
+        act = self.activation
+        z = torch.addcmul(self.shift, self.dense1(act(h)), self.scale)
+        return h + self.dense2(act.consume(z))
+
+    def linearize(self, h: Tensor) -> tuple[Tensor, Pull]:
+        act = self.activation
+        a, kept_h = act.linearize(h)
+        z = torch.addcmul(self.shift, self.dense1(a), self.scale)
+        c, kept_z = act.linearize(z)
+
+        def pull(g: Tensor) -> Tensor:
+            d = act.backward(self.dense2.pull(g), kept_z).mul_(self.scale)
+            return act.backward(self.dense1.pull(d), kept_h).add_(g)
+
+        return self.dense2(c).add_(h), pull

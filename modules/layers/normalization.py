@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -31,9 +32,10 @@ def norm(owner: str, name: str, channels: int) -> nn.Module:
     return group_norm(f"{owner}.norm", 32 if name == "group" else channels, channels)
 
 
-def frozen_norm(layer: nn.Module) -> Callable[[Tensor], Tensor]:
-    """A GroupNorm or Identity as a function, with its parameters taken now."""
+def frozen_norm(layer: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor] | None:
+    """A GroupNorm as a function, with its parameters taken now; None for an Identity."""
     if not isinstance(layer, nn.GroupNorm):
-        return layer
+        return None
     groups, weight, bias, eps = layer.num_groups, layer.weight.clone(), layer.bias.clone(), layer.eps
+    weight, bias = weight.to(dtype), bias.to(dtype)
     return lambda h: F.group_norm(h, groups, weight, bias, eps)

@@ -1,12 +1,13 @@
 """The blocks of the energy networks.
 
-Each has `freeze(embedding)`: all that doesn't depend on the image (normalized weights, gains, the
+Each has `freeze(embedded, dtype)`: all that doesn't depend on the image (normalized weights, gains, the
 projections of the embedding), computed once; what comes back maps features to features.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -14,17 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modules.layers.activations import Activation
+from modules.layers.embeddings import Embedded
 from modules.layers.normalization import frozen_norm, norm
 from modules.layers.spectral import conv2d, linear, snapshot
-
-Stage = Callable[[Tensor], Tensor]
+from modules.layers.stages import ConvStage, HalveStage, Pull, Stage
 
 
 class Freezable(Protocol):
     """A layer that an energy network is made of."""
 
-    def freeze(self, embedding: Tensor) -> Stage:
-        """The layer given the embedding (b, embed_dim), its weights taken now."""
+    def freeze(self, embedded: Embedded, dtype: torch.dtype) -> Stage:
+        """The layer given the embedding, its weights taken now, to compute in dtype."""
 
 
 class ResidualBlock(nn.Module):
@@ -67,33 +68,65 @@ class ResidualBlock(nn.Module):
             else None
         )
 
-    def freeze(self, embedding: Tensor) -> Stage:
-        """The block given e (b, embed_dim): (b, in, h, w) -> (b, out, h, w)."""
-        act, norm1, norm2 = self.activation, frozen_norm(self.norm1), frozen_norm(self.norm2)
-        time = F.linear(act(embedding), *snapshot(self.time))
-        time = (act(time) if self.time_activation else time)[:, :, None, None]
-        weight1, bias1 = snapshot(self.conv1)
-        weight2, bias2 = snapshot(self.conv2)
-        assert bias2 is not None
+    def freeze(self, embedded: Embedded, dtype: torch.dtype) -> Stage:
+        """The block given e, in dtype: (b, in, h, w) -> (b, out, h, w)."""
+        act = self.activation
+        time = F.linear(act(embedded.values), *snapshot(self.time))
+        time = embedded.to_samples(act(time) if self.time_activation else time)[:, :, None, None]
+        weight, bias = snapshot(self.conv2)
+        assert bias is not None
         # the gain comes after the bias: both are scaled
-        weight2, bias2 = weight2 * self.gain[:, None, None, None], bias2 * self.gain
-        shortcut = None if self.shortcut is None else snapshot(self.shortcut)
-        half = 0 if self.shortcut is None else self.shortcut.kernel_size[0] // 2
+        weight, bias = weight * self.gain[:, None, None, None], bias * self.gain
+        return _FrozenResidual(
+            activation=act,
+            norm1=frozen_norm(self.norm1, dtype),
+            conv1=ConvStage(*snapshot(self.conv1, dtype)),
+            time=time.to(dtype),
+            norm2=frozen_norm(self.norm2, dtype),
+            conv2=ConvStage(weight.to(dtype), bias.to(dtype)),
+            shortcut=None if self.shortcut is None else ConvStage(*snapshot(self.shortcut, dtype)),
+        )
 
-        def evaluate(h: Tensor) -> Tensor:
-            z = F.conv2d(act(norm1(h)), weight1, bias1, padding=1) + time
-            z = F.conv2d(act(norm2(z)), weight2, bias2, padding=1)
-            return z + (h if shortcut is None else F.conv2d(h, *shortcut, padding=half))
 
-        return evaluate
+@dataclass(frozen=True)
+class _FrozenResidual(Stage):
+    activation: Activation
+    norm1: Callable[[Tensor], Tensor] | None
+    conv1: ConvStage
+    time: Tensor  # (b, out, 1, 1)
+    norm2: Callable[[Tensor], Tensor] | None
+    conv2: ConvStage
+    shortcut: ConvStage | None
+
+    def __call__(self, h: Tensor) -> Tensor:
+        act = self.activation
+        z = self.conv1(act(h if self.norm1 is None else self.norm1(h))).add_(self.time)
+        z = self.conv2(act.consume(z if self.norm2 is None else self.norm2(z)))
+        return z.add_(h if self.shortcut is None else self.shortcut(h))
+
+    def linearize(self, h: Tensor) -> tuple[Tensor, Pull]:
+        if self.norm1 is not None or self.norm2 is not None:
+            return super().linearize(h)
+        act = self.activation
+        a, kept_h = act.linearize(h)
+        c, kept_z = act.linearize(self.conv1(a).add_(self.time))
+        out = self.conv2(c).add_(h if self.shortcut is None else self.shortcut(h))
+        inner, outer = a.shape, c.shape
+
+        def pull(g: Tensor) -> Tensor:
+            d = act.backward(self.conv2.pull(g, outer), kept_z)
+            d = act.backward(self.conv1.pull(d, inner), kept_h)
+            return d.add_(g if self.shortcut is None else self.shortcut.pull(g, inner))
+
+        return out, pull
 
 
 class AverageDownsample(nn.Module):
     """Halves the resolution by 2x2 means."""
 
-    def freeze(self, embedding: Tensor) -> Stage:
+    def freeze(self, embedded: Embedded, dtype: torch.dtype) -> Stage:
         """(b, c, h, w) -> (b, c, h/2, w/2)."""
-        return lambda h: F.avg_pool2d(h, 2)
+        return HalveStage()
 
 
 class ConvDownsample(nn.Module):
@@ -103,7 +136,6 @@ class ConvDownsample(nn.Module):
         super().__init__()
         self.conv = conv2d(channels, channels, stride=2, spectral=spectral)
 
-    def freeze(self, embedding: Tensor) -> Stage:
+    def freeze(self, embedded: Embedded, dtype: torch.dtype) -> Stage:
         """(b, c, h, w) -> (b, c, h/2, w/2)."""
-        weight, bias = snapshot(self.conv)
-        return lambda h: F.conv2d(h, weight, bias, stride=2, padding=1)
+        return ConvStage(*snapshot(self.conv, dtype), stride=2)

@@ -41,10 +41,21 @@ class SpectralNormalized(nn.Module):
         if not self.weight.is_meta:
             self.iterate(_INITIAL_ITERATIONS)
 
+    def _matrix(self) -> Tensor:
+        """W (out, rest) with its columns in the order of memory: a view, in channels_last too."""
+        weight = self.weight
+        return weight.flatten(1) if weight.is_contiguous() else weight.permute(0, 2, 3, 1).flatten(1)
+
+    def _v_in_memory(self) -> Tensor:
+        """v in the order of `_matrix`'s columns."""
+        if self.weight.is_contiguous():
+            return self.v
+        return self.v.view(self.weight.shape[1:]).permute(1, 2, 0).flatten()
+
     def sigma(self) -> Tensor:
         """uᵀ W v, a scalar differentiable in W; the largest singular value once u and v have converged."""
-        # elementwise: autocast would lower the precision of a matrix product
-        return (self.weight.flatten(1) * (self.u[:, None] * self.v)).sum()
+        with full_precision(self.weight):  # copies: backward wants u and v as they are now
+            return torch.dot(self.u.clone(), self._matrix() @ self._v_in_memory().clone())
 
     def effective_weight(self) -> Tensor:
         """The weight used: differentiable in the raw one, u and v constant; changes nothing."""
@@ -57,11 +68,16 @@ class SpectralNormalized(nn.Module):
     @torch.no_grad()
     def iterate(self, num_iterations: int = 1) -> None:
         """Power iterations in place: v = Wᵀu / |Wᵀu|, then u = Wv / |Wv|."""
-        matrix = self.weight.flatten(1)
+        matrix, u, v = self._matrix(), self.u, self._v_in_memory()
         with full_precision(matrix):
             for _ in range(num_iterations):
-                self.v.copy_(F.normalize(matrix.T @ self.u, dim=0, eps=1e-12))
-                self.u.copy_(F.normalize(matrix @ self.v, dim=0, eps=1e-12))
+                v = F.normalize(matrix.T @ u, dim=0, eps=1e-12)
+                u = F.normalize(matrix @ v, dim=0, eps=1e-12)
+        self.u.copy_(u)
+        if not self.weight.is_contiguous():
+            channels, height, width = self.weight.shape[1:]
+            v = v.view(height, width, channels).permute(2, 0, 1).flatten()
+        self.v.copy_(v)
 
 
 class SpectralConv2d(SpectralNormalized, nn.Conv2d):
@@ -125,14 +141,19 @@ def linear(in_features: int, out_features: int, spectral: bool = True) -> nn.Lin
     return SpectralLinear(in_features, out_features) if spectral else nn.Linear(in_features, out_features)
 
 
-def snapshot(layer: nn.Conv2d | nn.Linear) -> tuple[Tensor, Tensor | None]:
+def snapshot(layer: nn.Conv2d | nn.Linear, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor | None]:
     """The weight and bias a layer uses now, as new tensors: detached under no_grad, else differentiable.
 
-    New tensors, so that a later optimizer step leaves a chain's energy alone, and so that autocast doesn't
-    cache a gradient-free cast of a parameter.
+    New tensors, so that a later optimizer step leaves a chain's energy alone.
+
+    Args:
+        dtype: of the result; None: the layer's own.
     """
     weight = layer.effective_weight() if isinstance(layer, SpectralNormalized) else layer.weight.clone()
-    return weight, None if layer.bias is None else layer.bias.clone()
+    bias = None if layer.bias is None else layer.bias.clone()
+    if dtype is None:
+        return weight, bias
+    return weight.to(dtype), None if bias is None else bias.to(dtype)
 
 
 def power_iterate(module: nn.Module, num_iterations: int = 1) -> None:

@@ -44,8 +44,8 @@ class Langevin(Sampler):
         if free is not None:
             drift, spread = drift * free, spread * free
         grad = torch.zeros_like(y)
-        for k in range(self.num_steps):
+        for z in noise.normals("langevin", tuple(y.shape[1:]), self.num_steps):
             grad = potential.grad(y)
-            y = y - drift * grad + spread * noise.normal("langevin", tuple(y.shape[1:]), draw=k)
+            y = torch.addcmul(y, drift, grad, value=-1).addcmul_(spread, z)
         size = y[0].numel() ** 0.5
         return Chain(y, norm_per_sample(grad), norm_per_sample(y - start) / size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -138,3 +140,21 @@ def test_meta_device() -> None:
     with torch.device("meta"):
         layer = SpectralConv2d(3, 4)
     assert layer.u.is_meta and layer.v.shape == (27,) and layer.effective_weight().shape == (4, 3, 3, 3)
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_channels_last_changes_no_number(bounded: bool) -> None:
+    """σ, the weight used, its gradient and the iterated vectors, whose order stays that of the rows."""
+    torch.manual_seed(0)
+    rows = SpectralConv2d(5, 4, bounded=bounded).double()
+    last = copy.deepcopy(rows).to(memory_format=torch.channels_last)
+    assert not last.weight.is_contiguous()
+    for layer in (rows, last):
+        with torch.no_grad():
+            layer.u.copy_(nn.functional.normalize(torch.arange(1.0, 5.0), dim=0))
+        layer.iterate(3)
+        layer.effective_weight().pow(3).sum().backward()
+    for name in ("u", "v"):
+        torch.testing.assert_close(getattr(last, name), getattr(rows, name), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(last.effective_weight(), rows.effective_weight(), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(last.weight.grad, rows.weight.grad, rtol=1e-12, atol=1e-14)
