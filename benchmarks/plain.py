@@ -26,7 +26,6 @@ from modules.layers.residual import AverageDownsample, ResidualBlock
 from modules.layers.spectral import power_iterate
 from modules.methods.recovery import RecoveryLikelihood
 from modules.samplers.langevin import Langevin
-from modules.schedules import Schedule
 from modules.tensors import expand_as, sum_per_sample
 from modules.types import Transition
 
@@ -109,7 +108,7 @@ class PlainTraining:
         """Learn from clean data x (b, ...)."""
         method = self.method
         schedule, sampler = method.schedule, cast(Langevin, method.sampler)
-        t = torch.randint(1, schedule.num_levels + 1, (len(x),))
+        t = torch.randint(1, schedule.num_levels + 1, (len(x),), device=x.device)
         transition = schedule.transition(t, x.dtype)
         eps = torch.randn_like(x)
         x_s = marginal(x, transition.alpha_s, transition.sigma_s, eps)
@@ -140,12 +139,12 @@ class PlainTraining:
 
 
 @torch.no_grad()
-def plain_samples(method: RecoveryLikelihood, schedule: Schedule, num: int, num_steps: int) -> Tensor:
+def plain_samples(method: RecoveryLikelihood, num: int, num_steps: int, device: torch.device) -> Tensor:
     """The walk down the levels, without the denoising step: (num, *shape)."""
-    energy = plain(method.energy)
-    x = torch.randn(num, *method.energy.shape)
+    energy, schedule = plain(method.energy), method.schedule
+    x = torch.randn(num, *method.energy.shape, device=device)
     for level in range(schedule.num_levels, 0, -1):
-        transition = schedule.transition(torch.full((num,), level))
+        transition = schedule.transition(torch.full((num,), level, device=device))
         y = method.initializer.mean(x, transition, None)
         y = y + expand_as(method.initializer.spread(transition), y) * torch.randn_like(y)
         with torch.enable_grad():
