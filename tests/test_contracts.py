@@ -30,6 +30,7 @@ from modules.ema import EMA
 from modules.energies.base import Energy
 from modules.energies.mlp import MLPEnergy
 from modules.generation import Generation
+from modules.guards import Guard, RaiseOnDivergence, Rollback, SkipStep
 from modules.guidance import ClassifierFreeGuidance, Guidance, NoGuidance
 from modules.initializers.base import Initializer
 from modules.initializers.mlp import MLPInitializer
@@ -81,6 +82,11 @@ DATA: dict[type, Callable[[bool], Data]] = {  # with labels or without
     Rings: lambda labels: Rings(num_classes=2 if labels else 0),
 }
 OPTIMIZERS: dict[type, Callable[[float], Optimizer]] = {AdamW: AdamW}  # of a learning rate
+GUARDS: dict[type, Callable[[], Guard]] = {
+    RaiseOnDivergence: RaiseOnDivergence,
+    SkipStep: lambda: SkipStep(max_skips=2),
+    Rollback: lambda: Rollback(max_rollbacks=2),
+}
 
 TABLES: list[tuple[type, dict]] = [
     (Schedule, SCHEDULES),
@@ -89,6 +95,7 @@ TABLES: list[tuple[type, dict]] = [
     (Method, METHODS),
     (Data, DATA),
     (Optimizer, OPTIMIZERS),
+    (Guard, GUARDS),
     (Energy, ENERGIES),
     (Initializer, INITIALIZERS),
 ]
@@ -372,7 +379,7 @@ def test_optimizer(kind: type, same_generator) -> None:
     def roll(ball: Ball, updater, steps: int) -> None:
         for _ in range(steps):
             ball.x.square().sum().backward()
-            assert updater.step().ndim == 0 and ball.x.grad is None
+            assert updater.clip().ndim == 0 and updater.step() == 0.05 and ball.x.grad is None
 
     rule = OPTIMIZERS[kind](0.05)
     assert [group["lr"] for group in rule.make([nn.Parameter(torch.zeros(1))]).param_groups] == [0.05]

@@ -20,13 +20,24 @@ class Langevin(Sampler):
         num_steps: K; 0 returns the start.
         noise_scale: η; DRL evaluates with 0.99.
         step_factor: m, a factor on the step size that leaves the energy's scale alone.
+        max_drift: the largest drift (m²s²/2) ∇U of a step, as a root-mean-square over the elements of a
+            sample, in the data's unit; a longer one is shortened to it. None: as it comes.
     """
 
-    def __init__(self, num_steps: int = 15, noise_scale: float = 1.0, step_factor: float = 1.0) -> None:
+    def __init__(
+        self,
+        num_steps: int = 15,
+        noise_scale: float = 1.0,
+        step_factor: float = 1.0,
+        max_drift: float | None = None,
+    ) -> None:
         check_integer("Langevin.num_steps", num_steps, low=0)
         check_number("Langevin.noise_scale", noise_scale, low=0)
         check_number("Langevin.step_factor", step_factor, above=0)
+        if max_drift is not None:
+            check_number("Langevin.max_drift", max_drift, above=0)
         self.num_steps, self.noise_scale, self.step_factor = num_steps, noise_scale, step_factor
+        self.max_drift = max_drift
 
     @torch.no_grad()
     def sample(
@@ -43,9 +54,12 @@ class Langevin(Sampler):
         drift, spread = 0.5 * step**2, self.noise_scale * step
         if free is not None:
             drift, spread = drift * free, spread * free
-        grad = torch.zeros_like(y)
+        grad, size = torch.zeros_like(y), y[0].numel() ** 0.5
         for k in range(self.num_steps):
             grad = potential.grad(y)
-            y = y - drift * grad + spread * noise.normal("langevin", tuple(y.shape[1:]), draw=k)
-        size = y[0].numel() ** 0.5
+            down = drift * grad
+            if self.max_drift is not None:
+                length = expand_as(norm_per_sample(down) / size, y)
+                down = down * (self.max_drift / length.clamp(min=self.max_drift))
+            y = y - down + spread * noise.normal("langevin", tuple(y.shape[1:]), draw=k)
         return Chain(y, norm_per_sample(grad), norm_per_sample(y - start) / size)
