@@ -80,7 +80,7 @@ class Rollback(Guard):
 
     goes_back = True
 
-    def __init__(self, max_rollbacks: int = 5, lr_factor: float = 0.5, max_energy: float = 1e4) -> None:
+    def __init__(self, max_rollbacks: int = 10, lr_factor: float = 0.5, max_energy: float = 1e4) -> None:
         super().__init__(max_energy)
         check_integer("Rollback.max_rollbacks", max_rollbacks, low=1)
         check_number("Rollback.lr_factor", lr_factor, above=0, high=1)
