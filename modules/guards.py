@@ -71,7 +71,9 @@ class Rollback(Guard):
     """Return to the newest checkpoint, and go on with other noise and smaller steps.
 
     The noise of rollback n is a stream of its own, the data's order stays. Learning rates are multiplied by
-    lr_factor each time, since a rate that is too large would diverge again. `max_energy`: see Guard.
+    lr_factor each time, since a rate that is too large would diverge again. Where nothing was saved since the
+    last rollback, that one's checkpoint may have been on its way to divergence: it returns to the one before.
+    `max_energy`: see Guard.
 
     Args:
         max_rollbacks: of a whole run.
@@ -92,9 +94,17 @@ class Rollback(Guard):
         count, factor = training.num_rollbacks + 1, self.lr_factor * training.lr_factor
         if count > self.max_rollbacks:
             return None
-        training.restore(*checkpoints.load(checkpoints.latest(run)))
+        # after a return to an older one, newer ones stay until they are written anew
+        found = [path for path in checkpoints.of_run(run) if _step(path) <= training.num_steps_done]
+        again = len(found) > 1 and _step(found[-1]) == training.rolled_back_to
+        training.restore(*checkpoints.load(found[-2] if again else found[-1]))
         training.num_rollbacks, training.lr_factor = count, factor
+        training.rolled_back_to = training.num_steps_done
         return (
             f"back to step {training.num_steps_done}, learning rates x {factor:g}, "
             f"number {count} of at most {self.max_rollbacks}"
         )
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step_"))

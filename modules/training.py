@@ -54,7 +54,7 @@ class Training:
 
     Attributes:
         num_steps_done, num_skips, num_rollbacks: how far it is, and what went wrong on the way.
-        lr_factor: on all learning rates.
+        rolled_back_to: the step of the last rollback's checkpoint. lr_factor: on all learning rates.
         stop_code: the exit code that a signal to any process asks for, 0: none; known alike to all.
 
     Raises:
@@ -79,6 +79,7 @@ class Training:
         self.ema, self.runtime, self.seed, self.dtype = ema, runtime, seed, dtype
         self.max_energy = max_energy
         self.num_steps_done = self.num_skips = self.num_rollbacks = self.stop_code = 0
+        self.rolled_back_to: int | None = None
         self.lr_factor = 1.0
 
     def step(
@@ -199,6 +200,7 @@ class Training:
             "updates": {name: updater.num_updates for name, updater in self.updaters.items()},
             "skips": self.num_skips,
             "rollbacks": self.num_rollbacks,
+            "rolled_back_to": self.rolled_back_to,
             "lr_factor": self.lr_factor,
         }
 
@@ -220,6 +222,7 @@ class Training:
         self.num_steps_done = numbers["step"]
         # states from before there were guards had no faults
         self.num_skips, self.num_rollbacks = numbers.get("skips", 0), numbers.get("rollbacks", 0)
+        self.rolled_back_to = numbers.get("rolled_back_to")
         self.lr_factor = numbers.get("lr_factor", 1.0)
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import modules
 import modules.data
+from modules import checkpoints
 from modules.data.base import Data, Examples
 from modules.data.digits import Digits
 from modules.data.hub import HuggingFaceData
@@ -46,6 +47,7 @@ from modules.samplers.base import Sampler
 from modules.samplers.langevin import Langevin
 from modules.schedules import CosineSchedule, LinearSchedule, Schedule, SubsampledLinearSchedule
 from modules.trainer import Trainer
+from modules.training import Training
 from modules.types import Batch, Transition
 from tests.test_contracts_networks import ENERGIES, INITIALIZERS
 
@@ -364,6 +366,25 @@ def test_data(kind: type, opened) -> None:
     image_only, none = unlabelled.rows(indices)
     assert plain.num_classes == 0 and unlabelled.class_names == [] and (none == -1).all()
     assert torch.equal(image_only, image)
+
+
+@_each(GUARDS)
+def test_guard(kind: type, networks, tmp_path, same_generator) -> None:
+    """It is bounded, brings no weights but a checkpoint's, and keeps the counts that it acts on."""
+    guard = GUARDS[kind]()
+    assert guard.max_energy == 1e4 and guard.exhausted
+    method = METHODS[RecoveryLikelihood](*networks)
+    rules = dict.fromkeys(method.networks(), AdamW())
+    training = Training(method, rules, EMA(), Runtime(trackers=()), seed=0, dtype=torch.float64)
+    checkpoints.save(checkpoints.path_of(tmp_path, 0), training.tensors(), training.numbers())
+    before = copy.deepcopy(training.tensors())
+    remedies = 0
+    while guard.remedy(training, tmp_path) is not None:
+        remedies += 1
+        assert training.num_skips + training.num_rollbacks == remedies <= 2
+        for group, tensors in training.tensors().items():
+            assert all(torch.equal(value, before[group][name]) for name, value in tensors.items()), group
+    assert remedies == (0 if kind is RaiseOnDivergence else 2)
 
 
 @_each(OPTIMIZERS)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -35,23 +36,27 @@ def _steps(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_step_is_finished_and_saved_and_resuming_is_exact(tmp_path, name):
-    """The signal comes in step 3: it's saved, no later one is made, and what follows is as if nothing was."""
-    training = trainer_of(FaultySampler(name, 2), save_every=100).train(tmp_path)
+def test_a_step_is_finished_and_saved(tmp_path, name):
+    """The signal comes in step 3: it's saved, and no later one is made."""
+    training = trainer_of(FaultySampler(name, 2)).train(tmp_path)
     assert (training.num_steps_done, training.stop_code) == (3, ALL[name])
     assert _steps(tmp_path) == ["step_00000003"]
     assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").open()] == [1, 2, 3]
-    trainer_of(save_every=100).train(tmp_path, checkpoints.latest(tmp_path))
-    trainer_of(save_every=100).train(tmp_path / "straight")
-    ours, theirs = (checkpoints.load(checkpoints.latest(f)) for f in (tmp_path, tmp_path / "straight"))
-    assert ours[1] == theirs[1]
-    assert_same(ours[0], theirs[0])
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
         assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler), "left behind"
 
 
+def test_going_on_after_a_signal_is_as_if_nothing_had_come(tmp_path):
+    trainer_of(FaultySampler("SIGTERM", 2)).train(tmp_path)
+    trainer_of().train(tmp_path, checkpoints.latest(tmp_path))
+    trainer_of().train(tmp_path / "straight")
+    ours, theirs = (checkpoints.load(checkpoints.latest(f)) for f in (tmp_path, tmp_path / "straight"))
+    assert ours[1] == theirs[1]
+    assert_same(ours[0], theirs[0])
+
+
 def test_in_the_warm_start(tmp_path):
-    trainer = trainer_of(save_every=100)
+    trainer = trainer_of()
     trainer.method.warm_start = FaultyWarmStart(num_steps=5, call=2, fault="SIGTERM")  # two micro-batches
     training = trainer.train(tmp_path)
     assert (training.num_steps_done, training.stop_code) == (2, 75)
@@ -61,7 +66,7 @@ def test_in_the_warm_start(tmp_path):
 
 def test_sampling_is_given_up_and_the_next_step_saved(tmp_path):
     """The signal comes at the third of six levels, between steps 2 and 3."""
-    trainer = trainer_of(save_every=100, sample_every=2)
+    trainer = trainer_of(sample_every=2)
     trainer.generation = Generation(drawer := FaultySampler("SIGTERM", 0, stream="sample/level 4"))
     training = trainer.train(tmp_path)
     assert (training.num_steps_done, training.stop_code) == (3, 75)
@@ -96,8 +101,6 @@ def test_a_second_interrupt_leaves_at_once(tmp_path):
 
 
 def test_outside_of_the_main_thread_nothing_is_listened_for():
-    import threading
-
     before, found = signal.getsignal(signal.SIGTERM), []
 
     def listen() -> None:

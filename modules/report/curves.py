@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ _PANELS = (  # title, figures, what a healthy run shows
     (
         "gradient norms before clipping",
         ("grad_norm/energy", "grad_norm/initializer"),
-        "healthy: level or falling; a steady climb of the energy's comes before an explosion",
+        "healthy: level or falling; a climb of the energy's by orders of magnitude: about to explode",
     ),
     (
         "share of clipped steps",
@@ -70,7 +71,7 @@ def save_curves(journal: Path, path: Path) -> None:
     """Draw what metrics.jsonl holds: overall curves, thin ones for levels, a line at each rollback."""
     rows = read(journal)
     fig, axes = figure(3, 3, width=14, height=11)
-    fig.subplots_adjust(hspace=0.42)
+    fig.subplots_adjust(bottom=0.07, hspace=0.45)
     rollbacks = _rollbacks(rows)
     for axis, (title, names, healthy) in zip(axes.flat, _PANELS, strict=True):
         peak = 0.0
@@ -85,7 +86,7 @@ def save_curves(journal: Path, path: Path) -> None:
         for step in rollbacks:
             axis.axvline(step, color="crimson", linewidth=0.8, linestyle=":")
         axis.set(title=title)
-        axis.set_xlabel(f"step\n{healthy}", fontsize=8)
+        axis.set_xlabel("\n".join(["step", *textwrap.wrap(healthy, 66)]), fontsize=8)
         if "norm" in title and peak > 0:  # a logarithmic axis needs something to show
             axis.set_yscale("log")
         if title == "losses":  # of both signs, and orders of magnitude apart
