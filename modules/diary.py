@@ -26,6 +26,7 @@ from modules.types import LossOutput
 if TYPE_CHECKING:
     from modules.trainer import Trainer
 
+FIRST_CURVES = 10.0  # seconds from the start, before which there's little to see
 WORSE = 1.5  # samples this many times as far from data as the run's best are worth a warning
 
 
@@ -36,6 +37,7 @@ class Diary:
         self.trainer, self.folder, self.runtime = trainer, folder, trainer.runtime
         self._started = self._logged = time.monotonic()
         self._logged_step = first_step
+        self._curves_due = self._started + FIRST_CURVES
         self._sampling_seconds = 0.0
         self._best_distance = math.inf
         self._forget()
@@ -154,10 +156,12 @@ class Diary:
         if self.runtime.is_main:
             self.bar.write(message)
 
-    def draw_curves(self) -> None:
-        """Draw what was written so far."""
-        if self.runtime.is_main:
+    def draw_curves(self, last: bool) -> None:
+        """Draw what was written so far; while training goes on, for a fiftieth of the time at most."""
+        began = time.monotonic()
+        if self.runtime.is_main and (last or began >= self._curves_due):
             save_curves(self.journal.path, self.folder / "curves.png")
+            self._curves_due = began + 50 * (time.monotonic() - began)
 
     def _write(self, step: int, row: Mapping[str, float]) -> None:
         seconds = self.journal.seconds_before + time.monotonic() - self._started

@@ -194,7 +194,7 @@ class Trainer:
                 if self.is_due(self.save_every, done) or stopping:
                     self.save(folder, training)
                 if self.is_due(self.sample_every, done) or self.is_due(self.save_every, done):
-                    diary.draw_curves()
+                    diary.draw_curves(last=done == self.num_steps)
         return None
 
     def _report(
@@ -207,7 +207,7 @@ class Trainer:
             diagnostics.save(path, fault, indices, remedy or "stopped")
         what = f"training diverged at step {fault.step + 1}: {fault.reason} (see {path})"
         if remedy is None:
-            diary.draw_curves()
+            diary.draw_curves(last=True)
             raise DivergenceError(f"{what}; {self.guard.exhausted}. What to turn: docs/training.md")
         diary.say(f"{what}: {remedy}")
 
