@@ -16,9 +16,9 @@ class Guard(ABC):
     """A policy; all processes follow it alike, before the step's optimizers have changed anything.
 
     Args:
-        max_energy: the mean |E| of data and chains of a step above which energies have exploded. Healthy
-            ones stay below 10 in the shipped runs; exploding ones grow tenfold a step and more. A drift of
-            a whole data range in every step of a chain takes a gradient of 4 in each element.
+        max_energy: the mean |E| of data and chains of a step above which energies have exploded. A bound
+            without memory, the same at each step: healthy energies stay below 10 in the shipped runs that
+            were tried, while exploding ones grow by factors of 10 to 1000 a step (docs/training.md).
     """
 
     goes_back = False  # whether a checkpoint is needed from the first step on

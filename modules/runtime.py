@@ -121,14 +121,15 @@ class Runtime:
         if self.num_processes == 1:
             return
         for grads in parts.values():
-            with _peers():
-                flat = self.accelerator.reduce(torch.cat([g.flatten() for g in grads]), "mean")
+            flat = torch.cat([g.flatten() for g in grads])
+            with self._peers():
+                flat = self.accelerator.reduce(flat, "mean")
             pieces = flat.split([g.numel() for g in grads])
             torch._foreach_copy_(grads, [piece.view_as(g) for piece, g in zip(pieces, grads, strict=True)])
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of a tensor over the processes, on every process."""
-        with _peers():
+        with self._peers():
             return self.accelerator.reduce(values, "sum")
 
     def any(self, flag: bool) -> bool:
@@ -137,12 +138,12 @@ class Runtime:
 
     def gather_objects(self, items: list[Any]) -> list[Any]:
         """Small picklable things of all processes, in the order of the processes."""
-        with _peers():
+        with self._peers():
             return gather_object(items) if self.num_processes > 1 else items
 
     def wait(self) -> None:
         """Until every process is here."""
-        with _peers():
+        with self._peers():
             self.accelerator.wait_for_everyone()
 
     @contextmanager
@@ -185,15 +186,16 @@ class Runtime:
         self.wait()
         atexit.register(self.accelerator.end_training)
 
-
-@contextmanager
-def _peers() -> Iterator[None]:
-    """Where processes talk: a fault there means that one of them is gone."""
-    try:
-        yield
-    except RuntimeError as fault:  # gloo's own kind; NCCL's DistBackendError is one too
-        reason = " ".join(str(fault).split())[:200]
-        raise PeerError(
-            f"another process of the run died or no longer answers ({reason}): its own last lines say why; "
-            "checkpoints are as they were: go on by --resume"
-        ) from fault
+    @contextmanager
+    def _peers(self) -> Iterator[None]:
+        """Where processes talk: a fault there means that another one is gone."""
+        try:
+            yield
+        except RuntimeError as fault:  # gloo's own kind; NCCL's DistBackendError is one too
+            if self.num_processes == 1 or isinstance(fault, torch.OutOfMemoryError):
+                raise
+            reason = " ".join(str(fault).split())[:200]
+            raise PeerError(
+                f"another process of the run died or no longer answers ({reason}): its own last lines say "
+                "why; checkpoints are as they were: go on by --resume"
+            ) from fault

@@ -52,7 +52,7 @@ _PANELS = (  # title, figures, what a healthy run shows
         "healthy: falls towards the floor (data to data) and stays; a rise: samples get worse",
     ),
 )
-_STEEP = 100.0  # beyond this energies are drawn on a logarithmic axis
+_STEEP = 100.0  # beyond this energies and displacements are drawn on a logarithmic axis
 
 
 def figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
@@ -90,13 +90,15 @@ def save_curves(journal: Path, path: Path) -> None:
         axis.xaxis.set_label_coords(0.5, -0.1)
         axis.yaxis.set_label_coords(-0.1, 0.5)
         axis.set_xlabel("\n".join(["step", *textwrap.wrap(healthy, 66)]), fontsize=8)
-        if "norm" in title and peak > 0:  # a logarithmic axis needs something to show
+        steep = peak > _STEEP
+        # a logarithmic axis needs something to show
+        if ("norm" in title and peak > 0) or ("displacement" in title and steep):
             axis.set_yscale("log")
-        if title == "losses":  # of both signs, and orders of magnitude apart
-            axis.set_yscale("symlog", linthresh=0.01)
-        if "energy" in title and peak > _STEEP and "norm" not in title:
-            axis.set_yscale("symlog", linthresh=1.0)
-        axis.legend(fontsize=7, loc="upper right")
+        if title == "losses" or ("energy" in title and steep and "norm" not in title):
+            # of both signs, and orders of magnitude apart
+            axis.set_yscale("symlog", linthresh=0.01 if title == "losses" else 1.0)
+            axis.yaxis.get_major_locator().set_params(numticks=8)
+        axis.legend(fontsize=7, loc="upper left")
     fig.savefig(path, dpi=80)
 
 
