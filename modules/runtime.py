@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
@@ -194,7 +195,8 @@ class Runtime:
         except RuntimeError as fault:  # gloo's own kind; NCCL's DistBackendError is one too
             if self.num_processes == 1 or isinstance(fault, torch.OutOfMemoryError):
                 raise
-            reason = " ".join(str(fault).split())[:200]
+            # gloo puts a place in its source before, and advice after the first sentence
+            reason = re.sub(r"^\[\S+\] ", "", " ".join(str(fault).split())).split(". ")[0][:200]
             raise PeerError(
                 f"another process of the run died or no longer answers ({reason}): its own last lines say "
                 "why; checkpoints are as they were: go on by --resume"

@@ -14,14 +14,12 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import launch
-from tests.tiny import TINY
 
 FAULTY = str(Path(__file__).with_name("faulty.py"))
 
 
 def faulty(output: Path, name: str, fault: str, step: int, *settings: str) -> int:
-    """The exit code of a run in OUTPUT/name whose process 1 fails at a step (0, 1, ...)."""
-    (output / "tiny.gin").write_text(TINY)
+    """The exit code of a run of OUTPUT/tiny.gin in OUTPUT/name; process 1 fails at a step (0, 1, ...)."""
     bindings = [
         *("Trainer.sample_every=0", "NUM_STEPS=6", "RecoveryLikelihood.sampler=@FaultySampler()"),
         *(f'FaultySampler.fault="{fault}"', f"FaultySampler.step={step}", "FaultySampler.rank=1", *settings),

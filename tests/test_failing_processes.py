@@ -28,6 +28,7 @@ torch.set_num_threads(1)
 def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[subprocess.CompletedProcess], float]:
     """The runs' folder, both processes as they ended, and the seconds that 0 lived longer than 1."""
     output = tmp_path_factory.mktemp("failing")
+    (output / "tiny.gin").write_text(TINY)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -121,7 +122,8 @@ def test_when_one_process_is_killed_the_other_ends_soon_with_a_message(ended):
     assert done[1].returncode == -9
     assert done[0].returncode == 75 and seconds < 30
     last = _lines(ended, 0)[-1]
-    assert last.startswith("error: another process of the run died or no longer answers"), last
+    assert last.startswith("error: another process of the run died or no longer answers ("), last
+    assert "third_party" not in last and len(last) < 300
     assert "Traceback" not in done[0].stderr
     assert [path.name for path in checkpoints.of_run(output / "kill")] == ["step_00000002"]
     names = {path.name for path in (output / "kill" / "checkpoints").iterdir()}
