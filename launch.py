@@ -30,7 +30,11 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a task; returns the exit code: 0 done, 2 a fault in what was given, 130 interrupted."""
+    """Run a task; returns the exit code.
+
+    0 done, 2 a fault in what was given, 3 training diverged, 75 stopped and saved by a signal, or left by
+    another process (start it again with --resume), 130 interrupted.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return _run(arguments)
@@ -40,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rank = os.environ.get("RANK", "0")
         process = "" if rank == "0" else f"[process {rank}] "
         print(f"{process}error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -8,7 +8,9 @@ from typing import Any
 
 
 class UserError(Exception):
-    """A fault in what the user gave. Its message is one line: the culprit, then the remedy."""
+    """A fault that the user can mend. Its message is one line: the culprit, then the remedy."""
+
+    exit_code = 2
 
 
 class ConfigurationError(UserError, ValueError):
@@ -21,6 +23,18 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A fault in a run folder or a checkpoint."""
+
+
+class DivergenceError(UserError):
+    """Training diverged, and the run's guard allows no more; to be started again with other settings."""
+
+    exit_code = 3
+
+
+class PeerError(UserError):
+    """Another process of the run died or stopped answering; to be started again as it is."""
+
+    exit_code = 75  # EX_TEMPFAIL
 
 
 def nearest(name: str, names: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ COMPONENTS = (
     "ema",
     "energies",
     "generation",
+    "guards",
     "guidance",
     "initializers",
     "losses",

@@ -16,14 +16,17 @@ from modules.report.curves import save_curves
 from modules.report.journal import Journal
 from modules.report.meters import LevelMeter
 from modules.report.pictures import save_samples
+from modules.report.spectra import spectral_norms
 from modules.report.watch import sliced_wasserstein
 from modules.sampling import sample
+from modules.signals import SamplingStoppedError
 from modules.training import Training
 from modules.types import LossOutput
 
 if TYPE_CHECKING:
     from modules.trainer import Trainer
 
+FIRST_CURVES = 10.0  # seconds from the start, before which there's little to see
 WORSE = 1.5  # samples this many times as far from data as the run's best are worth a warning
 
 
@@ -32,11 +35,12 @@ class Diary:
 
     def __init__(self, trainer: Trainer, folder: Path, first_step: int, examples: Examples) -> None:
         self.trainer, self.folder, self.runtime = trainer, folder, trainer.runtime
-        self.meter = LevelMeter(trainer.method.schedule.num_levels, self.runtime.device)
         self._started = self._logged = time.monotonic()
         self._logged_step = first_step
+        self._curves_due = self._started + FIRST_CURVES
         self._sampling_seconds = 0.0
         self._best_distance = math.inf
+        self._forget()
         if self.runtime.is_main:
             (folder / "samples").mkdir(parents=True, exist_ok=True)
             self._reference = self._data_samples(examples)
@@ -56,14 +60,26 @@ class Diary:
         images, _ = examples.rows(torch.arange(2 * num) * len(examples) // (2 * num))
         return images[::2], images[1::2]
 
-    def watch(self, outputs: list[LossOutput]) -> None:
-        """Take note of a step's per-sample figures."""
+    def _forget(self) -> None:
+        """Begin anew to collect what `log` writes."""
+        self.meter = LevelMeter(self.trainer.method.schedule.num_levels, self.runtime.device)
+        self._figures: Mapping[str, Any] = {}
+        self._clipped: dict[str, list[bool]] = {}
+
+    def watch(self, figures: Mapping[str, Any], outputs: list[LossOutput]) -> None:
+        """Take note of a step's losses, norms and per-sample figures."""
         for output in outputs:
             self.meter.add(output.t, output.watch)
+        self._figures = figures
+        for name, rule in self.trainer.optimizers.items():
+            if rule.clip_norm is not None and f"grad_norm/{name}" in figures:
+                steps = self._clipped.setdefault(f"clipped/{name}", [])
+                steps.append(figures[f"grad_norm/{name}"] > rule.clip_norm)
         self.bar.update()
 
-    def log(self, step: int, figures: Mapping[str, Any]) -> None:
-        """Write the per-sample figures' means since the last call, and the newest losses and norms."""
+    def log(self, training: Training) -> None:
+        """Write means since the last call by level, shares of clipped steps, the newest losses and norms."""
+        step, figures = training.num_steps_done, self._figures
         row = self.meter.read(self.runtime.sum)
         for name in [n for n in row if n.startswith("energy_positive")]:
             negative = row.get(name.replace("positive", "negative"), math.nan)
@@ -71,6 +87,10 @@ class Diary:
         mine = torch.tensor([float(value) for value in figures.values()], device=self.runtime.device)
         means = self.runtime.sum(mine) / self.runtime.num_processes
         row |= dict(zip(figures, means.tolist(), strict=True))
+        row |= {name: sum(steps) / len(steps) for name, steps in self._clipped.items()}
+        row |= spectral_norms(training.networks)
+        row |= {"skips": training.num_skips, "rollbacks": training.num_rollbacks}
+        self._forget()
         if not self.runtime.is_main:
             return
         now = time.monotonic()
@@ -82,21 +102,27 @@ class Diary:
         self.bar.set_postfix({k.split("/")[-1]: f"{row[k]:.3g}" for k in shown if k in row}, refresh=False)
 
     def sample(self, training: Training) -> None:
-        """Draw fixed seeds with the averaged weights: a picture, and the distance to data."""
+        """Draw fixed seeds with the averaged weights: a picture, and the distance to data.
+
+        A signal to stop ends it without either.
+        """
         began = time.monotonic()
         trainer = self.trainer
         models = trainer.method.models(training.ready_averages())
         num_classes = models[0].num_classes
         labels = torch.arange(trainer.num_samples) % num_classes if num_classes else None
-        drawn = sample(
-            trainer.generation,
-            *models,
-            trainer.method.schedule,
-            trainer.num_samples,
-            labels,
-            trainer.seed,
-            self.runtime,
-        )
+        try:
+            drawn = sample(
+                trainer.generation,
+                *models,
+                trainer.method.schedule,
+                trainer.num_samples,
+                labels,
+                trainer.seed,
+                self.runtime,
+            )
+        except SamplingStoppedError:  # the run is saved after its next step
+            return
         if self.runtime.is_main:
             step = training.num_steps_done
             save_samples(drawn.x, drawn.levels, self.folder / "samples" / f"step_{step:08d}.png")
@@ -108,16 +134,34 @@ class Diary:
             self._write(step, {"sample_distance": distance, "sample_distance_floor": floor})
             self._best_distance = min(self._best_distance, max(distance, floor))
             if not distance <= WORSE * self._best_distance:  # a NaN warns too
-                self.bar.write(
+                self.say(
                     f"step {step}: samples lie {distance:.3g} from data, {self._best_distance:.3g} at best: "
                     "they have got worse, whatever the losses say; see curves.png and samples/"
                 )
         self._sampling_seconds += time.monotonic() - began
 
-    def draw_curves(self) -> None:
-        """Draw what was written so far."""
+    def go_back(self, step: int) -> None:
+        """Forget what was written after an earlier step, from which training goes on."""
+        self._forget()
+        self._logged, self._logged_step, self._sampling_seconds = time.monotonic(), step, 0.0
         if self.runtime.is_main:
+            seconds = self.journal.seconds_before
+            self.journal = Journal(self.journal.path, step)
+            self.journal.seconds_before = seconds  # lost time is time too
+        self.bar.n = step
+        self.bar.refresh()
+
+    def say(self, message: str) -> None:
+        """Print a line beside the bar, once for all processes."""
+        if self.runtime.is_main:
+            self.bar.write(message)
+
+    def draw_curves(self, last: bool) -> None:
+        """Draw what was written so far; while training goes on, for a fiftieth of the time at most."""
+        began = time.monotonic()
+        if self.runtime.is_main and (last or began >= self._curves_due):
             save_curves(self.journal.path, self.folder / "curves.png")
+            self._curves_due = began + 50 * (time.monotonic() - began)
 
     def _write(self, step: int, row: Mapping[str, float]) -> None:
         seconds = self.journal.seconds_before + time.monotonic() - self._started

@@ -83,16 +83,24 @@ class Updater:
         self.torch_optimizer = rule.make(self.parameters)
         self.num_updates = 0
 
-    def step(self) -> Tensor:
-        """Clip, set the learning rate, update, clear gradients; the gradient's norm before clipping."""
+    def clip(self) -> Tensor:
+        """Clip the gradient; its norm before that, which isn't finite where any part of it isn't."""
         limit = math.inf if self.rule.clip_norm is None else self.rule.clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
+        return torch.nn.utils.clip_grad_norm_(self.parameters, limit).detach()
+
+    def step(self, lr_factor: float = 1.0) -> float:
+        """Set the learning rate, a factor times the rule's, update, clear gradients; the rate."""
         self.num_updates += 1
+        lr = lr_factor * self.rule.lr_at(self.num_updates)
         for group in self.torch_optimizer.param_groups:
-            group["lr"] = self.rule.lr_at(self.num_updates)
+            group["lr"] = lr
         self.torch_optimizer.step()
+        self.clear()
+        return lr
+
+    def clear(self) -> None:
+        """Forget the gradient."""
         self.torch_optimizer.zero_grad(set_to_none=True)
-        return norm.detach()
 
 
 @gin.register

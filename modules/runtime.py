@@ -5,8 +5,10 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ import gin
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
-from accelerate.utils import gather_object
+from accelerate.utils import InitProcessGroupKwargs, gather_object
 from torch import Tensor, nn
 
-from modules.checks import ConfigurationError, check_choice, check_instance, check_integer
+from modules.checks import ConfigurationError, PeerError, check_choice, check_instance, check_integer
 from modules.methods.base import Method
+from modules.signals import Signals
 
 
 @gin.register
@@ -38,6 +41,8 @@ class Runtime:
             networks are fastest on one.
         channels_last: convolutions' memory format, NHWC or NCHW; None: NHWC for the energy, whose chain it
             makes faster, and on a GPU for the initializer too (on a CPU its group norms lose by it).
+        peer_timeout: seconds that processes wait for one that neither answers nor has died; more than any
+            one of them needs alone (opening the data, writing a checkpoint).
 
     Raises:
         ConfigurationError: a precision or a tracker that there isn't.
@@ -49,6 +54,7 @@ class Runtime:
         trackers: tuple[str, ...] | list[str] = ("tensorboard",),
         cpu_threads: int | None = None,
         channels_last: bool | None = None,
+        peer_timeout: int = 600,
     ):
         precision = precision or os.environ.get("ACCELERATE_MIXED_PRECISION") or "no"
         if precision in ("fp16", "fp8"):
@@ -63,8 +69,9 @@ class Runtime:
         if cpu_threads is not None:
             check_integer("Runtime.cpu_threads", cpu_threads, low=1)
         check_instance("Runtime.channels_last", channels_last, (bool, type(None)))
+        check_integer("Runtime.peer_timeout", peer_timeout, low=1)
         self.precision, self.trackers, self.cpu_threads = precision, tuple(trackers), cpu_threads
-        self.channels_last = channels_last
+        self.channels_last, self.peer_timeout, self.signals = channels_last, peer_timeout, Signals()
         self._accelerator: Accelerator | None = None
 
     @property
@@ -72,7 +79,8 @@ class Runtime:
         """accelerate's handle, made on first use, so that building a configuration starts nothing."""
         if self._accelerator is None:
             # its precision is shared by a whole process; ours is this object's (see autocast)
-            self._accelerator = Accelerator(mixed_precision="no")
+            group = InitProcessGroupKwargs(timeout=timedelta(seconds=self.peer_timeout))
+            self._accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[group])
             if self.cpu_threads is not None:
                 torch.set_num_threads(self.cpu_threads)
         return self._accelerator
@@ -108,12 +116,15 @@ class Runtime:
         """The context for evaluating networks in the chosen precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def reduce_gradients(self, networks: Iterable[nn.Module]) -> None:
+    def reduce_gradients(self, networks: Iterable[nn.Module], figures: Tensor) -> None:
         """Average the gradients of `networks` over all processes, in place, in one message a dtype.
 
         A parameter that no loss reached gets a gradient of zeros, on one process as on many.
+
+        Args:
+            figures: numbers (n,) that are averaged in place too, in the message of their dtype.
         """
-        parts: dict[torch.dtype, list[Tensor]] = {}
+        parts: dict[torch.dtype, list[Tensor]] = {figures.dtype: [figures]}
         for network in networks:
             for parameter in network.parameters():
                 if parameter.requires_grad:
@@ -123,26 +134,40 @@ class Runtime:
         if self.num_processes == 1:
             return
         for grads in parts.values():
-            flat = self.accelerator.reduce(torch.cat([g.flatten() for g in grads]), "mean")
+            flat = torch.cat([g.flatten() for g in grads])
+            with self._peers():
+                flat = self.accelerator.reduce(flat, "mean")
             pieces = flat.split([g.numel() for g in grads])
             torch._foreach_copy_(grads, [piece.view_as(g) for piece, g in zip(pieces, grads, strict=True)])
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of a tensor over the processes, on every process."""
-        return self.accelerator.reduce(values, "sum")
+        with self._peers():
+            return self.accelerator.reduce(values, "sum")
+
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` is true on any process."""
+        return float(self.sum(torch.tensor(float(flag), device=self.device))) > 0
 
     def gather_objects(self, items: list[Any]) -> list[Any]:
         """Small picklable things of all processes, in the order of the processes."""
-        return gather_object(items) if self.num_processes > 1 else items
+        with self._peers():
+            return gather_object(items) if self.num_processes > 1 else items
 
     def wait(self) -> None:
         """Until every process is here."""
-        self.accelerator.wait_for_everyone()
+        with self._peers():
+            self.accelerator.wait_for_everyone()
 
     @contextmanager
-    def dropout_noise(self, seed: int, step: int, micro: int) -> Iterator[None]:
-        """The global generator, which dropout uses, set from (seed, step, micro-batch, process) inside."""
-        digest = hashlib.blake2b(f"{seed}|{step}|{micro}|{self.rank}".encode(), digest_size=8).digest()
+    def dropout_noise(self, seed: int, step: int, micro: int, stream: str = "") -> Iterator[None]:
+        """The global generator, which dropout uses, set from (seed, step, micro-batch, process) inside.
+
+        Args:
+            stream: a name that keeps one attempt at a step apart from another.
+        """
+        key = f"{seed}|{step}|{micro}|{self.rank}{stream}"
+        digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(int.from_bytes(digest, "little") >> 1)
@@ -173,3 +198,18 @@ class Runtime:
         """Wait for the other processes; part from them when the program ends, which a failed one mustn't."""
         self.wait()
         atexit.register(self.accelerator.end_training)
+
+    @contextmanager
+    def _peers(self) -> Iterator[None]:
+        """Where processes talk: a fault there means that another one is gone."""
+        try:
+            yield
+        except RuntimeError as fault:  # gloo's own kind; NCCL's DistBackendError is one too
+            if self.num_processes == 1 or isinstance(fault, torch.OutOfMemoryError):
+                raise
+            # gloo puts a place in its source before, and advice after the first sentence
+            reason = re.sub(r"^\[\S+\] ", "", " ".join(str(fault).split())).split(". ")[0][:200]
+            raise PeerError(
+                f"another process of the run died or no longer answers ({reason}): its own last lines say "
+                "why; checkpoints are as they were: go on by --resume"
+            ) from fault

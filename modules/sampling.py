@@ -13,6 +13,7 @@ from modules.initializers.base import Initializer
 from modules.noise import Noise
 from modules.runtime import Runtime
 from modules.schedules import Schedule
+from modules.signals import SamplingStoppedError
 
 
 def sample_batches(
@@ -32,8 +33,12 @@ def sample_batches(
     Args:
         indices: (n,) int64, the images of this process; image i depends on (seed, i) only.
         labels: (n,) int64 in step with indices, -1 = none; None: all none.
+
     Yields:
         the indices of a batch and its samples.
+
+    Raises:
+        SamplingStoppedError: between levels, where this process was told to stop; others may not know yet.
     """
     labels = torch.full_like(indices, -1) if labels is None else labels
     energy.eval()
@@ -42,8 +47,13 @@ def sample_batches(
         index = indices[start : start + batch_size]
         label = labels[start : start + batch_size].to(runtime.device)
         noise = Noise(seed, index.to(runtime.device), stream="sample", dtype=dtype)
+        levels: list[Tensor] = []
         with runtime.autocast():
-            drawn = generation.sample(energy, initializer, schedule, label, noise, energy.shape)
+            for x in generation.walk(energy, initializer, schedule, label, noise, energy.shape):
+                if runtime.signals.code:
+                    raise SamplingStoppedError
+                levels.append(x)
+            drawn = Sampled(generation.denoise(energy, schedule, levels[-1], label), levels)
         yield index, drawn
 
 
@@ -59,7 +69,11 @@ def sample(
     batch_size: int = 256,
     dtype: torch.dtype = torch.float32,
 ) -> Sampled:
-    """Images 0..num-1 of a seed, shared out among the processes, gathered on the CPU of each."""
+    """Images 0..num-1 of a seed, shared out among the processes, gathered on the CPU of each.
+
+    Raises:
+        SamplingStoppedError: on every process, where any of them was told to stop.
+    """
     mine = torch.arange(num)[runtime.rank :: runtime.num_processes]
     parts: list[tuple[Tensor, Tensor]] = []
     batches = sample_batches(
@@ -74,8 +88,14 @@ def sample(
         batch_size,
         dtype,
     )
-    for index, drawn in batches:
-        parts.append((index, torch.stack([*drawn.levels, drawn.x]).cpu()))
+    stopped = False
+    try:
+        for index, drawn in batches:
+            parts.append((index, torch.stack([*drawn.levels, drawn.x]).cpu()))
+    except SamplingStoppedError:
+        stopped = True
+    if runtime.any(stopped):
+        raise SamplingStoppedError
     parts = runtime.gather_objects(parts)
     order = torch.cat([index for index, _ in parts]).argsort()
     stacked = torch.cat([images for _, images in parts], 1)[:, order]

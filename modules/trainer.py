@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import gin
 
 from modules import checkpoints
-from modules.checks import ConfigurationError, check_bool, check_instance, check_integer
+from modules.checks import ConfigurationError, DivergenceError, check_bool, check_instance, check_integer
 from modules.data.base import Data
 from modules.data.stream import TrainingStream
 from modules.diary import Diary
 from modules.ema import EMA
 from modules.generation import Generation
+from modules.guards import Guard, RaiseOnDivergence
 from modules.methods.base import Method
 from modules.optimizers import Optimizer
+from modules.report import diagnostics
 from modules.runtime import Runtime
-from modules.training import Training, check_optimizers
+from modules.training import Divergence, Training, check_optimizers
 
 
 @gin.register
@@ -39,6 +42,7 @@ class Trainer:
         horizontal_flip, num_workers: of the data stream.
         log_every, sample_every, save_every: steps; 0 turns sampling off.
         num_samples: of a sample grid. keep: periodic checkpoints that stay.
+        guard: what is done about a step that diverges; None: RaiseOnDivergence().
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Trainer:
         save_every: int = 1000,
         num_samples: int = 64,
         keep: int = 3,
+        guard: Guard | None = None,
     ) -> None:
         check_instance("Trainer.method", method, Method)
         check_instance("Trainer.data", data, Data)
@@ -68,6 +73,7 @@ class Trainer:
         check_instance("Trainer.generation", generation, Generation)
         check_instance("Trainer.ema", ema, (EMA, type(None)))
         check_instance("Trainer.runtime", runtime, (Runtime, type(None)))
+        check_instance("Trainer.guard", guard, (Guard, type(None)))
         check_integer("Trainer.num_steps", num_steps, low=1)
         check_integer("Trainer.batch_size", batch_size, low=1)
         check_integer("Trainer.seed", seed, low=0)
@@ -109,6 +115,7 @@ class Trainer:
         self.seed, self.horizontal_flip, self.num_workers = seed, horizontal_flip, num_workers
         self.log_every, self.sample_every, self.save_every = log_every, sample_every, save_every
         self.num_samples, self.keep = num_samples, keep
+        self.guard = guard or RaiseOnDivergence()
 
     def micro_rows(self) -> list[range]:
         """This process's rows of each global batch, one range a micro-batch of equal size."""
@@ -134,37 +141,75 @@ class Trainer:
             resume: the folder of a checkpoint.
 
         Returns:
-            the final state.
+            the final state; one that a signal stopped has done fewer than num_steps, and is saved.
 
         Raises:
             DataError, CheckpointError, ConfigurationError: before the first step.
+            DivergenceError: where the guard gives up; the newest checkpoint is from before.
+            PeerError: another process died.
         """
         rows = self.micro_rows()
         examples = self.data.open()
         stream = TrainingStream(examples, self.batch_size, self.seed, self.horizontal_flip, self.num_workers)
-        training = Training(self.method, self.optimizers, self.ema, self.runtime, self.seed)
+        training = Training(
+            self.method,
+            self.optimizers,
+            self.ema,
+            self.runtime,
+            self.seed,
+            max_energy=self.guard.max_energy,
+        )
         if resume is not None:
             training.restore(*checkpoints.load(resume))
-        first = training.num_steps_done
-        diary = Diary(self, folder, first, examples)
+        diary = Diary(self, folder, training.num_steps_done, examples)
         try:
-            for batches in stream.iterate(first, rows):
-                if training.num_steps_done >= self.num_steps:
-                    break
-                figures, outputs = training.step(batches, rows)
-                done = training.num_steps_done
-                diary.watch(outputs)
-                if self.is_due(self.log_every, done):
-                    diary.log(done, figures)
-                if self.is_due(self.sample_every, done):
-                    diary.sample(training)
-                if self.is_due(self.save_every, done):
+            with self.runtime.signals.noted():
+                if self.guard.goes_back and self.runtime.any(not checkpoints.of_run(folder)):
                     self.save(folder, training)
-                if self.is_due(self.sample_every, done) or self.is_due(self.save_every, done):
-                    diary.draw_curves()
+                while training.num_steps_done < self.num_steps and not training.stop_code:
+                    self._advance(training, stream, rows, folder, diary)
         finally:
             diary.close()
         return training
+
+    def _advance(
+        self, training: Training, stream: TrainingStream, rows: list[range], folder: Path, diary: Diary
+    ) -> None:
+        """Train until the end, a signal, or a divergence after which training goes on from another step."""
+        with closing(stream.iterate(training.num_steps_done, rows)) as data:
+            while training.num_steps_done < self.num_steps and not training.stop_code:
+                try:
+                    figures, outputs = training.step(next(data), rows)
+                    diary.watch(figures, outputs)
+                except Divergence as fault:
+                    remedy = self.guard.remedy(training, folder)
+                    self._report(fault, remedy, stream, folder, diary)
+                    if training.num_steps_done <= fault.step:
+                        return diary.go_back(training.num_steps_done)
+                done, stopping = training.num_steps_done, bool(training.stop_code)
+                if self.is_due(self.log_every, done):
+                    diary.log(training)
+                if self.is_due(self.sample_every, done) and not stopping:
+                    diary.sample(training)
+                if self.is_due(self.save_every, done) or stopping:
+                    self.save(folder, training)
+                if self.is_due(self.sample_every, done) or self.is_due(self.save_every, done):
+                    diary.draw_curves(last=done == self.num_steps)
+        return None
+
+    def _report(
+        self, fault: Divergence, remedy: str | None, stream: TrainingStream, folder: Path, diary: Diary
+    ) -> None:
+        """Keep what is known of a divergence. Raises DivergenceError where there's no remedy."""
+        path = diagnostics.path_of(folder, fault)
+        if self.runtime.is_main:
+            indices = stream.indices(fault.step, range(self.batch_size)).tolist()
+            diagnostics.save(path, fault, indices, remedy or "stopped")
+        what = f"training diverged at step {fault.step + 1}: {fault.reason} (see {path})"
+        if remedy is None:
+            diary.draw_curves(last=True)
+            raise DivergenceError(f"{what}; {self.guard.exhausted}. What to turn: docs/training.md")
+        diary.say(f"{what}: {remedy}")
 
     def is_due(self, every: int, step: int) -> bool:
         """Whether what happens every so many steps, and at the end, happens after `step` steps; 0: never."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,7 +17,27 @@ from modules.methods.base import Method
 from modules.noise import Noise
 from modules.optimizers import Optimizer
 from modules.runtime import Runtime
+from modules.signals import INTERRUPTED, REQUEUE
 from modules.types import Batch, LossOutput
+
+
+@dataclass(eq=False)
+class Divergence(Exception):
+    """A step that all processes gave up before its optimizers: weights, averages, optimizers are unchanged.
+
+    Attributes:
+        step: 0, 1, ...; reason: what was found, in a few words.
+        losses, grad_norms: by network; losses is the list of every micro-batch's.
+        rows: of each row of the global batch its number, its t and what is watched.
+        num_rollbacks: before this step.
+    """
+
+    step: int
+    reason: str
+    losses: dict[str, list[float]]
+    grad_norms: dict[str, float]
+    rows: list[dict[str, float]]
+    num_rollbacks: int
 
 
 class Training:
@@ -28,6 +50,12 @@ class Training:
         runtime: devices and processes.
         seed: of all training noise.
         dtype: of the data and the noise, the networks' own.
+        max_energy: a mean |E| of a step above this is a divergence.
+
+    Attributes:
+        num_steps_done, num_skips, num_rollbacks: how far it is, and what went wrong on the way.
+        rolled_back_to: the step of the last rollback's checkpoint. lr_factor: on all learning rates.
+        stop_code: the exit code that a signal to any process asks for, 0: none; known alike to all.
 
     Raises:
         ConfigurationError: an optimizer that is missing, or for no network.
@@ -41,6 +69,7 @@ class Training:
         runtime: Runtime,
         seed: int,
         dtype: torch.dtype = torch.float32,
+        max_energy: float = math.inf,
     ) -> None:
         runtime.place(method)
         self.method = method.train()
@@ -49,7 +78,10 @@ class Training:
         self.updaters = {name: optimizers[name].start(network) for name, network in self.networks.items()}
         self.averages = {name: ema.copy_of(network) for name, network in self.networks.items()}
         self.ema, self.runtime, self.seed, self.dtype = ema, runtime, seed, dtype
-        self.num_steps_done = 0
+        self.max_energy = max_energy
+        self.num_steps_done = self.num_skips = self.num_rollbacks = self.stop_code = 0
+        self.rolled_back_to: int | None = None
+        self.lr_factor = 1.0
 
     def step(
         self, batches: list[Batch], rows: list[range]
@@ -61,34 +93,86 @@ class Training:
             rows: their rows in the global batch, which key the noise.
 
         Returns:
-            this process's mean losses, gradient norms (both 0-dim tensors) and learning rates by name, and
-            each micro-batch's LossOutput.
+            this process's mean losses, gradient norms and learning rates by name, and each micro-batch's
+            LossOutput.
+
+        Raises:
+            Divergence: on every process, before any optimizer's step.
         """
         step, figures, outputs = self.num_steps_done, dict[str, Any](), []
+        # after a rollback other noise for the same steps
+        attempt = f"/rollback {self.num_rollbacks}" if self.num_rollbacks else ""
         self.method.begin_step(step)
         for micro, (batch, span) in enumerate(zip(batches, rows, strict=True)):
             batch = Batch(
                 batch.image.to(self.runtime.device, self.dtype), batch.label.to(self.runtime.device)
             )
             numbers = torch.tensor(span, device=self.runtime.device)
-            noise = Noise(self.seed, numbers, step, "train", self.dtype)
-            with self.runtime.dropout_noise(self.seed, step, micro), self.runtime.autocast():
+            noise = Noise(self.seed, numbers, step, f"train{attempt}", self.dtype)
+            with self.runtime.dropout_noise(self.seed, step, micro, attempt), self.runtime.autocast():
                 output = self.method(batch, noise)
             # each process's mean over its rows, then the mean over processes: the global batch's mean
             total = torch.stack(list(output.losses.values())).sum() / len(batches)
             total.backward()
             outputs.append(output)
 
-        learning = outputs[0].losses.keys()
-        self.runtime.reduce_gradients(self.networks[name] for name in learning)
+        learning = list(outputs[0].losses)
+        norms = self._agree(learning, outputs, rows)
         for name in learning:
             updater = self.updaters[name]
             figures[f"loss/{name}"] = torch.stack([o.losses[name].detach() for o in outputs]).mean()
-            figures[f"grad_norm/{name}"] = updater.step()
-            figures[f"lr/{name}"] = updater.rule.lr_at(updater.num_updates)
+            figures[f"grad_norm/{name}"] = norms[name]
+            figures[f"lr/{name}"] = updater.step(self.lr_factor)
             self.ema.update(self.averages[name], self.networks[name], updater.num_updates)
         self.num_steps_done += 1
         return figures, outputs
+
+    def _agree(self, learning: list[str], outputs: list[LossOutput], rows: list[range]) -> dict[str, float]:
+        """Average gradients over processes and clip them; their norms, if all is well on every process.
+
+        What a process found travels with its gradients, and is read with their norms: no message more, and
+        one wait for the device a step.
+        """
+        told = torch.zeros(2, device=self.runtime.device)
+        if self.runtime.signals.code:
+            told[(INTERRUPTED, REQUEUE).index(self.runtime.signals.code)] = 1.0
+        alarm = torch.cat([torch.stack([_not_finite(outputs), _mean_energy(outputs)]), told])
+        self.runtime.reduce_gradients((self.networks[name] for name in learning), alarm)
+        found = torch.cat([alarm, torch.stack([self.updaters[name].clip().to(alarm) for name in learning])])
+        not_finite, energy, interrupted, requeue, *norms = found.tolist()
+        self.stop_code = REQUEUE if requeue > 0 else INTERRUPTED if interrupted > 0 else 0
+        grad_norms = dict(zip(learning, norms, strict=True))
+        endless = [name for name, norm in grad_norms.items() if not math.isfinite(norm)]
+        if not_finite > 0:
+            reason = "a loss, an energy or a chain isn't finite"
+        elif endless:
+            reason = f"the gradient of the {endless[0]} isn't finite"
+        elif energy > self.max_energy:
+            reason = f"the mean |energy| {energy:.3g} is above max_energy = {self.max_energy:g}"
+        else:
+            return grad_norms
+        for updater in self.updaters.values():
+            updater.clear()
+        raise self._divergence(reason, grad_norms, outputs, rows)
+
+    def _divergence(
+        self, reason: str, grad_norms: dict[str, float], outputs: list[LossOutput], rows: list[range]
+    ) -> Divergence:
+        """With what every process saw."""
+        seen = []
+        for output, span in zip(outputs, rows, strict=True):
+            watched = {name: values.tolist() for name, values in {"t": output.t, **output.watch}.items()}
+            seen += [{"row": row, **{k: v[i] for k, v in watched.items()}} for i, row in enumerate(span)]
+        losses = [{name: float(loss.detach()) for name, loss in o.losses.items()} for o in outputs]
+        seen = self.runtime.gather_objects(seen)
+        losses = self.runtime.gather_objects(losses)
+        by_network = {name: [part[name] for part in losses] for name in grad_norms}
+        return Divergence(self.num_steps_done, reason, by_network, grad_norms, seen, self.num_rollbacks)
+
+    def skip(self) -> None:
+        """Go past a step that diverged: its data and noise are used up, nothing is learnt from it."""
+        self.num_steps_done += 1
+        self.num_skips += 1
 
     def ready_averages(self) -> dict[str, nn.Module]:
         """Copies of the averaged networks, fit for sampling; the averages stay as they are."""
@@ -118,6 +202,10 @@ class Training:
             "step": self.num_steps_done,
             "seed": self.seed,
             "updates": {name: updater.num_updates for name, updater in self.updaters.items()},
+            "skips": self.num_skips,
+            "rollbacks": self.num_rollbacks,
+            "rolled_back_to": self.rolled_back_to,
+            "lr_factor": self.lr_factor,
         }
 
     def restore(self, tensors: dict[str, dict[str, Tensor]], numbers: Mapping[str, Any]) -> None:
@@ -139,6 +227,22 @@ class Training:
             updater.torch_optimizer.load_state_dict({"state": state, "param_groups": groups})
             updater.num_updates = numbers["updates"][name]
         self.num_steps_done = numbers["step"]
+        # states from before there were guards had no faults
+        self.num_skips, self.num_rollbacks = numbers.get("skips", 0), numbers.get("rollbacks", 0)
+        self.rolled_back_to = numbers.get("rolled_back_to")
+        self.lr_factor = numbers.get("lr_factor", 1.0)
+
+
+def _not_finite(outputs: list[LossOutput]) -> Tensor:
+    """1 where a loss or a watched figure isn't finite, else 0."""
+    seen = [v for o in outputs for v in (*o.losses.values(), *o.watch.values())]
+    return 1 - torch.stack([v.detach().isfinite().all() for v in seen]).all().float()
+
+
+def _mean_energy(outputs: list[LossOutput]) -> Tensor:
+    """The mean |E| over the watched energies, 0 where there are none."""
+    seen = [v.abs().float().mean() for o in outputs for k, v in o.watch.items() if k.startswith("energy")]
+    return torch.stack(seen).mean() if seen else torch.zeros((), device=outputs[0].t.device)
 
 
 def load_weights(network: nn.Module, tensors: dict[str, dict[str, Tensor]], group: str) -> None:

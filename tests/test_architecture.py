@@ -13,13 +13,13 @@ ROOT = Path(__file__).resolve().parents[1]
 # A package or module -> its layer; what is imported lies in the same layer or below. Tasks are on top: each
 # is a command of launch.py, which rebuilds runs from their configuration.
 LAYERS = {
-    **dict.fromkeys(("types", "tensors", "noise", "checks"), 0),
+    **dict.fromkeys(("types", "tensors", "noise", "checks", "signals"), 0),
     **dict.fromkeys(("schedules", "layers", "data", "ema", "optimizers"), 1),
     **dict.fromkeys(("forward", "energies", "initializers"), 2),
     **dict.fromkeys(("recovery", "guidance"), 3),
     "samplers": 4,
     **dict.fromkeys(("generation", "losses", "methods", "metrics", "runtime"), 5),
-    **dict.fromkeys(("sampling", "training", "trainer", "checkpoints", "report", "diary"), 6),
+    **dict.fromkeys(("sampling", "training", "trainer", "guards", "checkpoints", "report", "diary"), 6),
     **dict.fromkeys(("config", "runs"), 7),
     "tasks": 8,
 }

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import modules
 import modules.data
+from modules import checkpoints
 from modules.data.base import Data, Examples
 from modules.data.digits import Digits
 from modules.data.hub import HuggingFaceData
@@ -30,6 +31,7 @@ from modules.ema import EMA
 from modules.energies.base import Energy
 from modules.energies.mlp import MLPEnergy
 from modules.generation import Generation
+from modules.guards import Guard, RaiseOnDivergence, Rollback, SkipStep
 from modules.guidance import ClassifierFreeGuidance, Guidance, NoGuidance
 from modules.initializers.base import Initializer
 from modules.initializers.mlp import MLPInitializer
@@ -45,6 +47,7 @@ from modules.samplers.base import Sampler
 from modules.samplers.langevin import Langevin
 from modules.schedules import CosineSchedule, LinearSchedule, Schedule, SubsampledLinearSchedule
 from modules.trainer import Trainer
+from modules.training import Training
 from modules.types import Batch, Transition
 from tests.test_contracts_networks import ENERGIES, INITIALIZERS
 
@@ -81,6 +84,11 @@ DATA: dict[type, Callable[[bool], Data]] = {  # with labels or without
     Rings: lambda labels: Rings(num_classes=2 if labels else 0),
 }
 OPTIMIZERS: dict[type, Callable[[float], Optimizer]] = {AdamW: AdamW}  # of a learning rate
+GUARDS: dict[type, Callable[[], Guard]] = {
+    RaiseOnDivergence: RaiseOnDivergence,
+    SkipStep: lambda: SkipStep(max_skips=2),
+    Rollback: lambda: Rollback(max_rollbacks=2),
+}
 
 TABLES: list[tuple[type, dict]] = [
     (Schedule, SCHEDULES),
@@ -89,6 +97,7 @@ TABLES: list[tuple[type, dict]] = [
     (Method, METHODS),
     (Data, DATA),
     (Optimizer, OPTIMIZERS),
+    (Guard, GUARDS),
     (Energy, ENERGIES),
     (Initializer, INITIALIZERS),
 ]
@@ -359,6 +368,25 @@ def test_data(kind: type, opened) -> None:
     assert torch.equal(image_only, image)
 
 
+@_each(GUARDS)
+def test_guard(kind: type, networks, tmp_path, same_generator) -> None:
+    """It is bounded, brings no weights but a checkpoint's, and keeps the counts that it acts on."""
+    guard = GUARDS[kind]()
+    assert guard.max_energy == 1e4 and guard.exhausted
+    method = METHODS[RecoveryLikelihood](*networks)
+    rules = dict.fromkeys(method.networks(), AdamW())
+    training = Training(method, rules, EMA(), Runtime(trackers=()), seed=0, dtype=torch.float64)
+    checkpoints.save(checkpoints.path_of(tmp_path, 0), training.tensors(), training.numbers())
+    before = copy.deepcopy(training.tensors())
+    remedies = 0
+    while guard.remedy(training, tmp_path) is not None:
+        remedies += 1
+        assert training.num_skips + training.num_rollbacks == remedies <= 2
+        for group, tensors in training.tensors().items():
+            assert all(torch.equal(value, before[group][name]) for name, value in tensors.items()), group
+    assert remedies == (0 if kind is RaiseOnDivergence else 2)
+
+
 @_each(OPTIMIZERS)
 def test_optimizer(kind: type, same_generator) -> None:
     """It brings a bowl's ball down, keeps its hands off what is fixed, and resumes from its state."""
@@ -372,7 +400,7 @@ def test_optimizer(kind: type, same_generator) -> None:
     def roll(ball: Ball, updater, steps: int) -> None:
         for _ in range(steps):
             ball.x.square().sum().backward()
-            assert updater.step().ndim == 0 and ball.x.grad is None
+            assert updater.clip().ndim == 0 and updater.step() == 0.05 and ball.x.grad is None
 
     rule = OPTIMIZERS[kind](0.05)
     assert [group["lr"] for group in rule.make([nn.Parameter(torch.zeros(1))]).param_groups] == [0.05]

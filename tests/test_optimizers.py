@@ -48,7 +48,9 @@ class Two(nn.Module):
 
 def _update(network: Two, updater: Updater, gradient: list[float]) -> torch.Tensor:
     network.x.grad = torch.tensor(gradient, dtype=torch.float64)
-    return updater.step()
+    norm = updater.clip()
+    updater.step()
+    return norm
 
 
 def test_first_steps_of_adam_have_the_learning_rates_size() -> None:
@@ -91,6 +93,16 @@ def test_gradients_are_cleared() -> None:
     network = Two()
     _update(network, AdamW().start(network), [1.0, 1.0])
     assert network.x.grad is None
+
+
+def test_a_factor_on_the_learning_rate() -> None:
+    """Half the rate of the rule's, which warms up as ever, and half the step."""
+    network = Two()
+    updater = AdamW(0.1, eps=1e-12, warmup_steps=2).start(network)
+    for rate in (0.025, 0.05):
+        network.x.grad = torch.tensor([5.0, -0.01], dtype=torch.float64)
+        assert updater.step(lr_factor=0.5) == pytest.approx(rate)
+    assert network.x.tolist() == pytest.approx([10 - 0.075, -10 + 0.075], rel=1e-9)
 
 
 def test_it_minimizes() -> None:

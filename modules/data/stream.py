@@ -13,7 +13,7 @@ import itertools
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -98,7 +98,7 @@ class TrainingStream:
         attribute = noise.integers("attribute", 0, labels.shape[1])
         return Batch(image, labels.gather(1, attribute[:, None])[:, 0])
 
-    def iterate(self, first_step: int, row_ranges: list[range]) -> Iterator[list[Batch]]:
+    def iterate(self, first_step: int, row_ranges: list[range]) -> Generator[list[Batch], None, None]:
         """Without end: for each step from `first_step` the batches of `row_ranges` (the micro-batches)."""
         if self.num_workers == 0:
             for step in itertools.count(first_step):

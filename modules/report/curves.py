@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from modules.report.journal import read
 
-_PANELS = (
-    ("energy of data and of chains", ("energy_positive", "energy_negative")),
-    ("energy gap, data - chains", ("gap",)),
-    ("losses", ("loss/energy", "loss/initializer")),
-    ("gradient norms before clipping", ("grad_norm/energy", "grad_norm/initializer")),
-    ("chain displacement (rms)", ("displacement",)),
-    ("sliced Wasserstein distance to data", ("sample_distance", "sample_distance_floor")),
+_PANELS = (  # title, figures, what a healthy run shows
+    (
+        "energy of data and of chains",
+        ("energy_positive", "energy_negative"),
+        "healthy: both drift together and settle; apart or ever faster: diverging",
+    ),
+    ("energy gap, data - chains", ("gap",), "healthy: small, around 0; growing without bound: diverging"),
+    (
+        "losses",
+        ("loss/energy", "loss/initializer"),
+        "healthy: the energy's is noise around 0, the initializer's falls; neither measures samples",
+    ),
+    (
+        "gradient norms before clipping",
+        ("grad_norm/energy", "grad_norm/initializer"),
+        "healthy: level or falling; a climb of the energy's by orders of magnitude: about to explode",
+    ),
+    (
+        "share of clipped steps",
+        ("clipped/energy", "clipped/initializer"),
+        "healthy: 0, or 1 all along; a rise: gradients have grown since",
+    ),
+    (
+        "chain displacement (rms)",
+        ("displacement",),
+        "healthy: level, below the data's range of 2; a rise: chains fly off",
+    ),
+    (
+        "chain gradient norm |∇U|",
+        ("chain_grad_norm",),
+        "healthy: level; a climb at all levels: the energy is steepening",
+    ),
+    (
+        "spectral norms of the energy's raw weights",
+        ("spectral_norm_largest/energy", "spectral_norm_smallest/energy"),
+        "healthy: a slow drift; empty for networks without spectral norm",
+    ),
+    (
+        "sliced Wasserstein distance to data",
+        ("sample_distance", "sample_distance_floor"),
+        "healthy: falls towards the floor (data to data) and stays; a rise: samples get worse",
+    ),
 )
+_STEEP = 100.0  # beyond this energies and displacements are drawn on a logarithmic axis
 
 
 def figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
@@ -30,23 +68,45 @@ def figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, A
 
 
 def save_curves(journal: Path, path: Path) -> None:
-    """Draw what metrics.jsonl holds: overall curves, and thin ones for the levels."""
+    """Draw what metrics.jsonl holds: overall curves, thin ones for levels, a line at each rollback."""
     rows = read(journal)
-    fig, axes = figure(2, 3, width=13, height=7)
-    for axis, (title, names) in zip(axes.flat, _PANELS, strict=True):
+    fig, axes = figure(3, 3, width=14, height=11)
+    fig.subplots_adjust(bottom=0.07, hspace=0.45)
+    rollbacks = _rollbacks(rows)
+    for axis, (title, names, healthy) in zip(axes.flat, _PANELS, strict=True):
+        peak = 0.0
         for name in names:
-            axis.plot(*_series(rows, name), label=name, linewidth=1.5)
+            steps, values = _series(rows, name)
+            axis.plot(steps, values, label=name, linewidth=1.5)
+            peak = max([peak, *(abs(v) for v in values if math.isfinite(v))])
         levels = _levels(rows, names[0]) if len(names) == 1 else []
         for t in levels:
             label = f"t = {t}" if len(levels) <= 10 else None
             axis.plot(*_series(rows, f"{names[0]}/{t}"), label=label, linewidth=0.6)
-        axis.set(title=title, xlabel="step")
-        if "norm" in title:
+        for step in rollbacks:
+            axis.axvline(step, color="crimson", linewidth=0.8, linestyle=":")
+        # places by hand: to find them, matplotlib lays every tick out once more (60% of the time)
+        axis.set_title(title, y=1.0)
+        axis.xaxis.set_label_coords(0.5, -0.1)
+        axis.yaxis.set_label_coords(-0.1, 0.5)
+        axis.set_xlabel("\n".join(["step", *textwrap.wrap(healthy, 66)]), fontsize=8)
+        steep = peak > _STEEP
+        # a logarithmic axis needs something to show
+        if ("norm" in title and peak > 0) or ("displacement" in title and steep):
             axis.set_yscale("log")
-        if title == "losses":  # of both signs, and orders of magnitude apart
-            axis.set_yscale("symlog", linthresh=0.01)
-        axis.legend(fontsize=7, loc="upper right")
-    fig.savefig(path, dpi=100)
+        if title == "losses" or ("energy" in title and steep and "norm" not in title):
+            # of both signs, and orders of magnitude apart
+            axis.set_yscale("symlog", linthresh=0.01 if title == "losses" else 1.0)
+            axis.yaxis.get_major_locator().set_params(numticks=8)
+        axis.legend(fontsize=7, loc="upper left")
+    fig.savefig(path, dpi=80)
+
+
+def _rollbacks(rows: list[dict[str, Any]]) -> list[int]:
+    """The first steps that were logged after a rollback."""
+    steps, counts = _series(rows, "rollbacks")
+    before = [0, *counts]
+    return [step for n, step in enumerate(steps) if counts[n] > before[n]]
 
 
 def _series(rows: list[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:

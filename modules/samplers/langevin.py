@@ -13,12 +13,17 @@ from modules.samplers.base import Sampler
 from modules.tensors import expand_as, norm_per_sample
 from modules.types import Chain, NoiseSource, Potential
 
-_Step = Callable[[Potential, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+_Step = Callable[[Potential, Tensor, Tensor, Tensor, Tensor, float | None], tuple[Tensor, Tensor]]
 
 
-def _step(potential: Potential, y: Tensor, drift: Tensor, spread: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+def _step(
+    potential: Potential, y: Tensor, drift: Tensor, spread: Tensor, z: Tensor, max_drift: float | None
+) -> tuple[Tensor, Tensor]:
     """The next y, and ∇U at this one."""
     grad = potential.grad(y)
+    if max_drift is not None:
+        length = norm_per_sample(drift * grad) / y[0].numel() ** 0.5
+        drift = drift * expand_as(max_drift / length.clamp(min=max_drift), y)
     return torch.addcmul(y, drift, grad, value=-1).addcmul_(spread, z), grad
 
 
@@ -27,10 +32,10 @@ def _compiled(mode: str) -> _Step:
     step = torch.compile(_step, mode=mode, dynamic=False)
 
     def run(
-        potential: Potential, y: Tensor, drift: Tensor, spread: Tensor, z: Tensor
+        potential: Potential, y: Tensor, drift: Tensor, spread: Tensor, z: Tensor, max_drift: float | None
     ) -> tuple[Tensor, Tensor]:
         torch.compiler.cudagraph_mark_step_begin()
-        y, grad = step(potential, y, drift, spread, z)
+        y, grad = step(potential, y, drift, spread, z, max_drift)
         return y.clone(), grad.clone()  # a CUDA graph writes its next results over these
 
     return run
@@ -47,6 +52,8 @@ class Langevin(Sampler):
         compile: how torch.compile makes one graph of a step: "default"; "reduce-overhead", on a GPU a CUDA
             graph; "max-autotune"; None: not at all. Takes seconds to minutes once a batch size, and a C++
             compiler on a CPU.
+        max_drift: the largest drift (m²s²/2) ∇U of a step, as a root-mean-square over the elements of a
+            sample, in the data's unit; a longer one is shortened to it. None: as it comes.
     """
 
     def __init__(
@@ -55,13 +62,16 @@ class Langevin(Sampler):
         noise_scale: float = 1.0,
         step_factor: float = 1.0,
         compile: str | None = None,
+        max_drift: float | None = None,
     ) -> None:
         check_integer("Langevin.num_steps", num_steps, low=0)
         check_number("Langevin.noise_scale", noise_scale, low=0)
         check_number("Langevin.step_factor", step_factor, above=0)
         check_choice("Langevin.compile", compile, (None, "default", "reduce-overhead", "max-autotune"))
+        if max_drift is not None:
+            check_number("Langevin.max_drift", max_drift, above=0)
         self.num_steps, self.noise_scale, self.step_factor = num_steps, noise_scale, step_factor
-        self.compile = compile
+        self.compile, self.max_drift = compile, max_drift
         self._step = _step if compile is None else _compiled(compile)
 
     @torch.no_grad()
@@ -81,6 +91,6 @@ class Langevin(Sampler):
             drift, spread = drift * free, spread * free
         grad = torch.zeros_like(y)
         for z in noise.normals("langevin", tuple(y.shape[1:]), self.num_steps):
-            y, grad = self._step(potential, y, drift, spread, z)
+            y, grad = self._step(potential, y, drift, spread, z, self.max_drift)
         size = y[0].numel() ** 0.5
         return Chain(y, norm_per_sample(grad), norm_per_sample(y - start) / size)

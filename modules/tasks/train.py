@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
     trainer.micro_rows()  # refuses batch sizes that don't fit the processes, before anything is written
     if trainer.runtime.is_main:
         runs.save_config(folder, config)
-    trainer.train(folder, checkpoint)
+    training = trainer.train(folder, checkpoint)
+    if training.stop_code and training.num_steps_done < trainer.num_steps:
+        if trainer.runtime.is_main:
+            done = f"stopped by a signal after step {training.num_steps_done:,}, which is saved"
+            print(f"{done}; go on: python launch.py --output {folder} --resume", file=sys.stderr)
+        trainer.runtime.finish()
+        return training.stop_code
     if trainer.runtime.is_main:
         print(f"{folder}: samples/, curves.png, metrics.jsonl, checkpoints/")
         print(f"sample it: python launch.py --task generate --run {folder} --num 64")

@@ -54,6 +54,7 @@ def trained() -> MLPEnergy:
         method.begin_step(step)
         out = method(stream.batch(step, range(batch_size)), Noise(seed, rows, step, "train"))
         out.losses["energy"].backward()
+        updater.clip()
         updater.step()
     return energy
 

@@ -9,7 +9,12 @@ from PIL import Image
 from modules.report.curves import save_curves
 from modules.report.journal import Journal
 
-PANELS = {"gap": (0, 1), "grad_norm/energy": (1, 0)}  # figure -> row and column of its panel
+PANELS = {  # figure -> row and column of its panel
+    "gap": (0, 1),
+    "grad_norm/energy": (1, 0),
+    "clipped/initializer": (1, 1),
+    "spectral_norm_largest/energy": (2, 1),
+}
 
 
 def _drawn(tmp_path, *columns: str) -> np.ndarray:
@@ -31,7 +36,7 @@ def test_a_figure_is_drawn_in_its_panel(tmp_path, empty, name):
     """Beside the empty picture only the panel of that figure changes."""
     rows, columns = np.nonzero(abs(_drawn(tmp_path, name) - empty).sum(2))
     height, width, _ = empty.shape
-    panels = set(zip((rows * 2 // height).tolist(), (columns * 3 // width).tolist(), strict=True))
+    panels = set(zip((rows * 3 // height).tolist(), (columns * 3 // width).tolist(), strict=True))
     assert panels == {PANELS[name]}
 
 
@@ -41,3 +46,26 @@ def test_levels_are_drawn_beside_the_mean(tmp_path):
     one = _drawn(tmp_path, "gap")
     other = _drawn(tmp_path / "with", "gap", "gap/1", "gap/2", "gap/10")
     assert abs(one - other).sum() > 0
+
+
+def test_a_rollback_is_marked_in_every_panel(tmp_path, empty):
+    journal = Journal(tmp_path / "metrics.jsonl")
+    for step in range(1, 20):
+        journal.write({"step": step, "rollbacks": int(step > 9)})
+    save_curves(journal.path, tmp_path / "curves.png")
+    drawn = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB"), int)
+    rows, columns = np.nonzero(abs(drawn - empty).sum(2))
+    height, width, _ = empty.shape
+    assert set(zip((rows * 3 // height).tolist(), (columns * 3 // width).tolist(), strict=True)) == {
+        (row, column) for row in range(3) for column in range(3)
+    }
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_divergence_is_drawn(tmp_path):
+    """Energies of 10^30 beside those of 1, and figures that are no numbers."""
+    journal = Journal(tmp_path / "metrics.jsonl")
+    for step in range(1, 20):
+        energy = 1.0 if step < 10 else 10.0 ** (3 * (step - 9))
+        journal.write({"step": step, "energy_positive": energy, "gap": -energy, "displacement": float("nan")})
+    save_curves(journal.path, tmp_path / "curves.png")

@@ -87,6 +87,27 @@ def test_step_factor_multiplies_the_step() -> None:
     assert torch.equal(one.y, other.y)
 
 
+def test_long_drifts_are_shortened_to_their_limit_and_short_ones_are_left() -> None:
+    """U = 5 y², s²/2 = 0.05: drifts of half of y, 4, 0.5 and 0.1 in each of two elements; limit 0.5."""
+    start = torch.tensor([[8.0, -8.0], [1.0, 1.0], [0.2, -0.2]]).double()
+    potential, size = Quadratic(10 * torch.eye(2)), _steps(3, 0.1**0.5)
+    limited = Langevin(1, noise_scale=0.0, max_drift=0.5)
+    y = limited.sample(potential, start, size, _noise(3)).y
+    wanted = torch.tensor([[7.5, -7.5], [0.5, 0.5], [0.1, -0.1]]).double()
+    torch.testing.assert_close(y, wanted, rtol=1e-12, atol=1e-12)
+    # its direction stays: (3, 4)/5 times 0.5 √2
+    y = limited.sample(potential, torch.tensor([[6.0, 8.0]]).double(), size[:1], _noise(1)).y
+    length = 0.5 * math.sqrt(2)
+    torch.testing.assert_close(y, torch.tensor([[6 - 0.6 * length, 8 - 0.8 * length]]).double())
+    # a limit that is never reached changes nothing, noise isn't limited
+    plain, free = Langevin(5), Langevin(5, max_drift=1e6)
+    one, other = (s.sample(potential, start, size, _noise(3)).y for s in (plain, free))
+    assert torch.equal(one, other)
+    flat = Quadratic(torch.zeros(2, 2))
+    moved = Langevin(1, max_drift=1e-6).sample(flat, start, _steps(3, 10.0), _noise(3)).y - start
+    assert moved.abs().max() > 1
+
+
 def test_each_sample_has_its_own_step_and_noise() -> None:
     potential, start = Quadratic(torch.eye(2)), torch.ones(3, 2).double()
     sizes, noise = torch.tensor([0.1, 0.5, 0.0]).double(), _noise(3)
@@ -156,6 +177,7 @@ def test_the_chain_is_detached() -> None:
         (lambda: Langevin(noise_scale=-0.1), ["noise_scale", "at least 0"]),
         (lambda: Langevin(noise_scale="1"), ["noise_scale", "number"]),
         (lambda: Langevin(step_factor=0), ["step_factor", "above 0"]),
+        (lambda: Langevin(max_drift=0), ["max_drift", "above 0"]),
     ],
 )
 def test_faults_are_named(make, words: list[str]) -> None:

@@ -1,0 +1,50 @@
+"""Runs in which one of two processes fails: a NaN, a signal, a kill. Started twice by a test.
+
+python tests/failing_processes.py OUTPUT, with RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import launch
+
+FAULTY = str(Path(__file__).with_name("faulty.py"))
+
+
+def faulty(output: Path, name: str, fault: str, step: int, *settings: str) -> int:
+    """The exit code of a run of OUTPUT/tiny.gin in OUTPUT/name; process 1 fails at a step (0, 1, ...)."""
+    bindings = [
+        *("Trainer.sample_every=0", "NUM_STEPS=6", "RecoveryLikelihood.sampler=@FaultySampler()"),
+        *(f'FaultySampler.fault="{fault}"', f"FaultySampler.step={step}", "FaultySampler.rank=1", *settings),
+    ]
+    words = ["--gin", str(output / "tiny.gin"), "--import", FAULTY]
+    for binding in bindings:
+        words += ["--set", binding]
+    return launch.main([*words, "--output", str(output / name)])
+
+
+def main(output: Path) -> int:
+    codes = {
+        "raise": faulty(output, "raise", "nan", 3),
+        "skip": faulty(output, "skip", "inf", 3, "Trainer.guard=@SkipStep()"),
+        "rollback": faulty(output, "rollback", "explode", 3, "Trainer.guard=@Rollback()"),
+        "signal": faulty(output, "signal", "SIGTERM", 2),
+        # told in the middle of sampling, at the end of step 2
+        "sampling": faulty(
+            *(output, "sampling", "SIGUSR1", 0, 'FaultySampler.stream="sample/level 4"'),
+            *("Trainer.sample_every=2", "Generation.sampler=@FaultySampler()"),
+        ),
+    }
+    (output / f"codes{os.environ['RANK']}.json").write_text(json.dumps(codes))
+    return faulty(output, "kill", "SIGKILL", 3)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
