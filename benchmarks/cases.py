@@ -42,9 +42,9 @@ class Case:
 
 
 CASES = {
-    # gin/cdrl_checkerboard.gin
+    # gin/cdrl_checkerboard.gin's, with spectral norm as in the published toy (spec §7)
     "points": Case(
-        lambda: MLPEnergy((2,), width=128, depth=2, num_frequencies=3),
+        lambda: MLPEnergy((2,), width=128, depth=2, num_frequencies=3, spectral_norm=True),
         lambda: MLPInitializer((2,), width=128, depth=2),
         batch_size=256,
         num_steps=10,

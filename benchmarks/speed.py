@@ -75,9 +75,9 @@ class Fast:
         self.training = Training(self.method, rules, EMA(), self.runtime, seed=0)
         self.generation = Generation(Langevin(case.num_steps), NoGuidance(), denoise_factor=0.0)
 
-    def step(self, x: Tensor) -> None:
+    def step(self, x: Tensor, rows: list[range] | None = None) -> None:
         none = torch.full((len(x),), -1, device=x.device)
-        self.training.step([Batch(x, none)], [range(len(x))])
+        self.training.step([Batch(x, none)], rows or [range(len(x))])
 
     def chain(self, t: Tensor, x: Tensor, y: Tensor) -> None:
         transition = self.method.schedule.transition(t)

@@ -164,6 +164,21 @@ def test_help_of_every_task_imports_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_dry_run_imports_what_it_uses_only():
+    """Nothing of what a run may need later: data sets, metrics, plots, torch's compiler."""
+    program = (
+        "import sys, launch\n"
+        "assert launch.main(['--gin', 'gin/cdrl_digits.gin', '--dry-run']) == 0\n"
+        "heavy = {'evaluate', 'datasets', 'matplotlib', 'tensorboard', 'torch._dynamo', 'torch._inductor'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_the_program_starts_from_any_folder(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(
