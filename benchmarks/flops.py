@@ -43,9 +43,10 @@ def main() -> None:
         sample = LEVELS * (CHAIN * chain + proposal)
         for devices in (1, 8):
             seconds = step * batch / rate / devices
+            days, minutes = seconds * steps / 86400, 5e4 * sample / rate / devices / 60
             print(
                 f"{name:<16} x{devices} {forward / 1e9:>18.2f} {step / 1e9:>6.1f} {sample / 1e9:>7.0f}"
-                f" | {batch:>5} {seconds:>8.3f} {seconds * steps / 86400:>5.1f} {5e4 * sample / rate / devices / 60:>8.1f}"
+                f" | {batch:>5} {seconds:>8.3f} {days:>5.1f} {minutes:>8.1f}"
             )
 
 
