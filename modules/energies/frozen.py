@@ -12,7 +12,7 @@ from modules.energies.base import Energy
 from modules.layers.activations import Activation
 from modules.layers.embeddings import check_no_label
 from modules.layers.stages import Stage
-from modules.types import Transition
+from modules.types import EnergyFn, Transition
 
 
 class FrozenEnergy:
@@ -78,7 +78,7 @@ class FreezableEnergy(Energy):
     """
 
     @abstractmethod
-    def freeze(self, transition: Transition, label: Tensor | None) -> FrozenEnergy:
+    def freeze(self, transition: Transition, label: Tensor | None) -> EnergyFn:
         """y -> E(y) with all that is constant in y computed; differentiable in the parameters if they are."""
 
     def forward(self, y: Tensor, transition: Transition, label: Tensor | None = None) -> Tensor:
@@ -87,7 +87,7 @@ class FreezableEnergy(Energy):
             check_no_label(self, label)
         return self.freeze(transition, label)(y)
 
-    def at(self, transition: Transition, label: Tensor | None = None) -> FrozenEnergy:
+    def at(self, transition: Transition, label: Tensor | None = None) -> EnergyFn:
         """y -> E(y) of the parameters as they are now: a snapshot without gradients of parameters."""
         if not self.num_classes:
             check_no_label(self, label)
