@@ -72,18 +72,23 @@ class ResidualBlock(nn.Module):
         """The block given e, in dtype: (b, in, h, w) -> (b, out, h, w)."""
         act = self.activation
         time = F.linear(act(embedded.values), *snapshot(self.time))
-        time = embedded.to_samples(act(time) if self.time_activation else time)[:, :, None, None]
-        weight, bias = snapshot(self.conv2)
-        assert bias is not None
+        time = act(time) if self.time_activation else time
+        weight1, bias1 = snapshot(self.conv1)
+        assert bias1 is not None
+        shared = len(time) == 1  # one level and label in all samples, as in sampling: a part of the bias
+        if shared:
+            bias1 = bias1 + time[0]
+        weight2, bias2 = snapshot(self.conv2)
+        assert bias2 is not None
         # the gain comes after the bias: both are scaled
-        weight, bias = weight * self.gain[:, None, None, None], bias * self.gain
+        weight2, bias2 = weight2 * self.gain[:, None, None, None], bias2 * self.gain
         return _FrozenResidual(
             activation=act,
             norm1=frozen_norm(self.norm1, dtype),
-            conv1=ConvStage(*snapshot(self.conv1, dtype)),
-            time=time.to(dtype),
+            conv1=ConvStage(weight1.to(dtype), bias1.to(dtype)),
+            time=None if shared else embedded.to_samples(time)[:, :, None, None].to(dtype),
             norm2=frozen_norm(self.norm2, dtype),
-            conv2=ConvStage(weight.to(dtype), bias.to(dtype)),
+            conv2=ConvStage(weight2.to(dtype), bias2.to(dtype)),
             shortcut=None if self.shortcut is None else ConvStage(*snapshot(self.shortcut, dtype)),
         )
 
@@ -93,23 +98,27 @@ class _FrozenResidual(Stage):
     activation: Activation
     norm1: Callable[[Tensor], Tensor] | None
     conv1: ConvStage
-    time: Tensor  # (b, out, 1, 1)
+    time: Tensor | None  # (b, out, 1, 1); None: in conv1's bias
     norm2: Callable[[Tensor], Tensor] | None
     conv2: ConvStage
     shortcut: ConvStage | None
 
     def __call__(self, h: Tensor) -> Tensor:
         act = self.activation
-        z = self.conv1(act(h if self.norm1 is None else self.norm1(h))).add_(self.time)
+        z = self._first(act(h if self.norm1 is None else self.norm1(h)))
         z = self.conv2(act.consume(z if self.norm2 is None else self.norm2(z)))
         return z.add_(h if self.shortcut is None else self.shortcut(h))
+
+    def _first(self, a: Tensor) -> Tensor:
+        z = self.conv1(a)
+        return z if self.time is None else z.add_(self.time)
 
     def linearize(self, h: Tensor) -> tuple[Tensor, Pull]:
         if self.norm1 is not None or self.norm2 is not None:
             return super().linearize(h)
         act = self.activation
         a, kept_h = act.linearize(h)
-        c, kept_z = act.linearize(self.conv1(a).add_(self.time))
+        c, kept_z = act.linearize(self._first(a))
         out = self.conv2(c).add_(h if self.shortcut is None else self.shortcut(h))
         inner, outer = a.shape, c.shape
 

@@ -104,6 +104,18 @@ def test_the_gradient_written_out_is_autograds(name: str, channels_last: bool) -
 
 
 @every_energy
+def test_samples_that_share_level_and_label(name: str) -> None:
+    """As in sampling: what the level adds to every sample may then be part of a bias."""
+    energy = _make(name)
+    y, transition, label = _inputs(energy)
+    transition, label = transition.map(lambda v: v[:1].expand(len(y))), label[:1].expand(len(y))
+    value, grad = _plain(energy, y, transition, label)
+    fast_value, fast_grad = energy_and_grad(energy.at(transition, label), y)
+    torch.testing.assert_close(fast_value, value, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(fast_grad, grad, rtol=1e-12, atol=1e-12)
+
+
+@every_energy
 def test_float32_evaluations(name: str) -> None:
     """Single evaluations to 1e-5 of the gradient's norm; smooth energies, where no ReLU can flip."""
     energy = _make(name)
