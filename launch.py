@@ -16,7 +16,7 @@ if str(ROOT) not in sys.path:  # started from elsewhere, or by a launcher
     sys.path.insert(0, str(ROOT))
 
 import modules.tasks  # noqa: E402
-from modules.checks import ConfigurationError, UserError, nearest  # noqa: E402
+from modules.checks import ConfigurationError, UserError, nearest, one_line  # noqa: E402
 
 EXAMPLES = """\
 examples:
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         rank = os.environ.get("RANK", "0")
         process = "" if rank == "0" else f"[process {rank}] "
-        print(f"{process}error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{process}error: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

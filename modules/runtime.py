@@ -57,7 +57,7 @@ class Runtime:
         for name in trackers:
             check_choice("Runtime.trackers' entries", name, sorted(LOGGER_TYPE_TO_CLASS))
         if cpu_threads is not None:
-            check_integer("Runtime.cpu_threads", cpu_threads, low=1)
+            check_integer("Runtime.cpu_threads", cpu_threads, low=1, high=1024)
         self.precision, self.trackers, self.cpu_threads = precision, tuple(trackers), cpu_threads
         self._accelerator: Accelerator | None = None
 

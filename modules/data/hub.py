@@ -82,7 +82,7 @@ class HuggingFaceData(Data):
             check_instance(f"HuggingFaceData.{name}", value, (str, type(None)))
         check_instance("HuggingFaceData.attribute_columns", attribute_columns, (tuple, list))
         check_integer("HuggingFaceData.in_memory_limit_bytes", in_memory_limit_bytes, low=0)
-        check_integer("HuggingFaceData.num_workers", num_workers, low=1)
+        check_integer("HuggingFaceData.num_workers", num_workers, low=1, high=1024)
         check_choice("HuggingFaceData.on_bad_image", on_bad_image, ("raise", "skip"))
         check_integer("HuggingFaceData.max_bad_images", max_bad_images, low=0)
         if label_column is not None and attribute_columns:

@@ -127,7 +127,7 @@ def _seed(config: Config) -> int:
     from modules import runs
 
     seed = config.value("Trainer.seed") if runs.is_bound(config, "Trainer.seed") else 0
-    return seed if isinstance(seed, int) else 0  # anything else the Trainer refuses
+    return seed if isinstance(seed, int) and 0 <= seed < 2**63 else 0  # anything else the Trainer refuses
 
 
 def description(config: Config, trainer: Trainer) -> str:
