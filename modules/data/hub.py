@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import gin
@@ -18,7 +18,7 @@ from modules.checks import (
 )
 from modules.data.base import Data, Examples, MemoryExamples
 from modules.data.images import MODES
-from modules.data.labels import find_label_column, read_attributes, read_labels
+from modules.data.labels import find_label_column, label_faults, read_attributes, read_labels
 from modules.data.pictures import BadImages, MappedExamples, Pictures, decode_all, find_image_column
 from modules.data.sources import open_source
 
@@ -93,15 +93,40 @@ class HuggingFaceData(Data):
         self.max_bad_images = max_bad_images
 
     def open(self) -> Examples:
-        dataset, where = self.table()
-        labels, self.class_names = self.labels(dataset, where)
-        pictures = self.pictures(dataset, self.max_bad_images, where)
+        dataset, where = self._table()
+        labels, self.class_names = self._labels(dataset, where)
+        pictures = self._pictures(dataset, self.max_bad_images, where)
         if len(dataset) * math.prod(self.shape) > self.in_memory_limit_bytes:
             return MappedExamples(pictures, labels, self.class_names)
         images, good = decode_all(pictures, self.num_workers)
         return MemoryExamples(images, labels[good], self.class_names)
 
-    def table(self) -> tuple[Dataset, str]:
+    def faults(self) -> Iterator[str]:
+        """As of any data; every picture is decoded, whatever max_bad_images."""
+        try:
+            dataset, where = self._table()
+            pictures = self._pictures(dataset, len(dataset), where)
+        except DataError as fault:
+            yield str(fault)
+            return
+        if self.num_classes:
+            yield from self._label_faults(dataset, where)
+        for image in pictures.search():
+            yield f"{where}: image {image} cannot be decoded: replace it"
+
+    def _label_faults(self, dataset: Dataset, where: str) -> Iterator[str]:
+        found = False
+        try:
+            for column in self.attribute_columns or [self.label_column or find_label_column(dataset, where)]:
+                for fault in label_faults(dataset, column, where, bool(self.attribute_columns)):
+                    found = True
+                    yield fault
+            if not found:
+                self._labels(dataset, where)
+        except DataError as error:  # the column as a whole, or the number of classes
+            yield str(error)
+
+    def _table(self) -> tuple[Dataset, str]:
         """The table of the source, memory-mapped, and how messages call it."""
         where = f"{self.source} ({self.split})"
         dataset = open_source(self.source, self.split, self.config)
@@ -109,12 +134,12 @@ class HuggingFaceData(Data):
             raise DataError(f"{where} is empty")
         return dataset, where
 
-    def pictures(self, dataset: Dataset, max_bad_images: int, where: str) -> Pictures:
+    def _pictures(self, dataset: Dataset, max_bad_images: int, where: str) -> Pictures:
         """Its encoded pictures, of which up to so many may be bad."""
         column = self.image_column or find_image_column(dataset, where)
         return Pictures(dataset, column, self.shape, BadImages(max_bad_images, where))
 
-    def labels(self, dataset: Dataset, where: str) -> tuple[Tensor, list[str]]:
+    def _labels(self, dataset: Dataset, where: str) -> tuple[Tensor, list[str]]:
         """Its labels (n, A) int64 and the classes' names."""
         if self.num_classes == 0:
             return torch.full((len(dataset), 1), -1), []

@@ -17,7 +17,6 @@ import launch
 from modules.checks import DataError
 from modules.data import HuggingFaceData
 from modules.data.images import decode_image
-from modules.data.inspect import faults
 from modules.data.stream import TrainingStream
 from tests.data.broken_pictures import KINDS, bomb, broken, sound
 from tests.tiny import TINY
@@ -148,11 +147,11 @@ def test_every_fault_of_a_set_is_listed():
     features = Features({"image": Value("binary"), "label": datasets.ClassLabel(names=["cat", "dog"])})
     rows["label"] = [0, None, 1, 1]
     Dataset.from_dict(rows, features=features).save_to_disk("set")
-    lines = list(faults(HuggingFaceData("set", SHAPE, num_classes=2)))
+    lines = list(HuggingFaceData("set", SHAPE, num_classes=2).faults())
     assert len(lines) == 3
     assert "the label at index 1 (column 'label') is missing" in lines[0]
     assert "image 1 (it is no picture" in lines[1] and "image 3 (" in lines[2]
-    assert list(faults(HuggingFaceData("nowhere.parquet", SHAPE))) == [
+    assert list(HuggingFaceData("nowhere.parquet", SHAPE).faults()) == [
         "there is no file or folder nowhere.parquet."
     ]
 
@@ -170,7 +169,7 @@ def check(numbers: range) -> None:
     assert len(numbers) > 2 * len(KINDS) and 0.2 < len(bad) / len(numbers) < 0.9
 
     source = save([broken(number) for number in numbers])
-    lines = list(faults(HuggingFaceData(source, SHAPE)))
+    lines = list(HuggingFaceData(source, SHAPE).faults())
     assert len(lines) == len(bad)
     for index, line in zip(bad, lines, strict=True):
         assert f"image {index} ({index}.img: " in line and "\n" not in line and len(line) < 400
