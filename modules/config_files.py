@@ -303,9 +303,12 @@ class UnquotedValue(ConfigurationError):
 def _find(name: str, folders: Sequence[Path]) -> Path | None:
     """The file called `name` in the first of `folders` that has it."""
     for folder in folders:
-        path = folder / Path(name).expanduser()
-        if path.is_file():
-            return path.resolve()
+        try:
+            path = folder / Path(name).expanduser()
+            if path.is_file():
+                return path.resolve()
+        except (OSError, RuntimeError):  # too long a name, no such user
+            return None
     return None
 
 
@@ -313,9 +316,9 @@ def _nearest_file(name: str) -> str:
     """' Did you mean X?' for the nearest gin file of the repository or beside the wanted one."""
     folder = REPOSITORY / "gin"
     found = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*.gin"))}
-    beside = Path(name).expanduser().parent
+    beside = Path(name).parent
     if beside.is_dir():
-        found.update({str(path): path for path in sorted(beside.glob("*.gin"))})
+        found.update({str(path): path for path in sorted(beside.glob("*.gin")) if path.is_file()})
     names = {}
     for short, path in found.items():
         names.update({short: path, f"gin/{short}": path, path.name: path, path.stem: path})

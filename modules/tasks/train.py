@@ -70,7 +70,12 @@ def _folder(arguments: argparse.Namespace) -> Path:
 
 def _run_of(checkpoint: Path) -> Path:
     """RUN of RUN/checkpoints/step_N."""
-    return checkpoint.absolute().parents[1]
+    folder = checkpoint.absolute()
+    if folder.parent.name != "checkpoints":
+        raise CheckpointError(
+            f"--resume {checkpoint} is no checkpoint of a run: name RUN/checkpoints/step_N, or no path"
+        )
+    return folder.parents[1]
 
 
 def _checkpoint(arguments: argparse.Namespace, folder: Path) -> Path | None:
