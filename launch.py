@@ -16,7 +16,7 @@ if str(ROOT) not in sys.path:  # started from elsewhere, or by a launcher
     sys.path.insert(0, str(ROOT))
 
 import modules.tasks  # noqa: E402
-from modules.checks import ConfigurationError, UserError, nearest  # noqa: E402
+from modules.checks import ConfigurationError, UserError, nearest, one_line  # noqa: E402
 
 EXAMPLES = """\
 examples:
@@ -43,8 +43,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         rank = os.environ.get("RANK", "0")
         process = "" if rank == "0" else f"[process {rank}] "
-        print(f"{process}error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{process}error: {one_line(error)}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        # a path that cannot be used is the user's to mend; a fault without one is the program's
+        if error.filename is None or "--traceback" in arguments:
+            raise
+        print(
+            f"error: {one_line(ConfigurationError(f'{error.filename}: {error.strerror}'))}", file=sys.stderr
+        )
+        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -101,7 +109,28 @@ def _run(argv: list[str]) -> int:
         return int(done.code or 0)
     if unknown:
         raise _unknown_argument(unknown[0], parser, name)
+    _check_paths(arguments)
     return int(task.run(arguments) or 0)
+
+
+def _check_paths(arguments: argparse.Namespace) -> None:
+    """Raise for a path that no system takes, and for an --output that cannot be written to."""
+    named = {"--run": [arguments.run], "--output": [arguments.output], "--resume": [arguments.resume]}
+    for option, paths in {**named, "--gin": arguments.gin, "--import": arguments.imports}.items():
+        for path in paths:
+            if path is not None and (not path.strip() or "\0" in path):
+                raise ConfigurationError(f"{option} {path!r} is no name")
+            if path and max(len(os.fsencode(part)) for part in path.split(os.sep)) > 255:
+                raise ConfigurationError(
+                    f"{option} {path[:40]}... is longer than 255 bytes, which names may have"
+                )
+    if arguments.output:
+        folder = Path(arguments.output).absolute()
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not there.is_dir():
+            raise ConfigurationError(f"--output {arguments.output}: {there} is a file: name another folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ConfigurationError(f"--output {arguments.output}: {there} is not yours to write to")
 
 
 def _task_name(argv: list[str]) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
+
+_LONGEST = 1000  # characters of a message
 
 
 class UserError(Exception):
@@ -37,6 +40,24 @@ class PeerError(UserError):
     exit_code = 75  # EX_TEMPFAIL
 
 
+def one_line(error: BaseException) -> str:
+    """An error's message as one printable line; a very long one loses its middle, not its place or remedy."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 300]} ... {text[-295:]}"
+
+
+def in_short(value: Any) -> str:
+    """A value as a message shows it: in short, an object by its class."""
+    plain = value is None or isinstance(value, (bool, int, float, str, list, tuple, dict, set, bytes))
+    if not plain:
+        return (
+            f"the class {value.__name__}" if isinstance(value, type) else f"an object {type(value).__name__}"
+        )
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]} ... {text[-15:]}"
+
+
 def nearest(name: str, names: Sequence[str]) -> str:
     """' Did you mean X?' for the nearest of `names`, or an empty string."""
     found = get_close_matches(name, list(names), n=1, cutoff=0.5)
@@ -50,7 +71,9 @@ def check_instance(name: str, value: Any, kind: type | tuple[type, ...]) -> None
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if callable(value) and hasattr(value, "__name__"):
         raise _class_for_instance(name, value.__name__)
-    raise ConfigurationError(f"{name} must be {' or '.join(k.__name__ for k in kinds)}, got {value!r}")
+    raise ConfigurationError(
+        f"{name} must be {' or '.join(k.__name__ for k in kinds)}, got {in_short(value)}"
+    )
 
 
 def check_callable(name: str, value: Any) -> None:
@@ -58,7 +81,7 @@ def check_callable(name: str, value: Any) -> None:
     if isinstance(value, type):
         raise _class_for_instance(name, value.__name__)
     if not callable(value):
-        raise ConfigurationError(f"{name} must be something to be called, got {value!r}")
+        raise ConfigurationError(f"{name} must be something to be called, got {in_short(value)}")
 
 
 def _class_for_instance(name: str, given: str) -> ConfigurationError:
@@ -73,28 +96,32 @@ def check_number(
     above: float | None = None,
     below: float | None = None,
 ) -> None:
-    """Raise unless `value` is a number with low <= value <= high and above < value < below."""
+    """Raise unless `value` is a finite number with low <= value <= high and above < value < below."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigurationError(f"{name} must be a number, got {value!r}")
+        raise ConfigurationError(f"{name} must be a number, got {in_short(value)}")
+    if not -sys.float_info.max <= value <= sys.float_info.max:
+        raise ConfigurationError(f"{name} must be finite, got {in_short(value)}")
     _check_range(name, value, low, high, above)
     if below is not None and not value < below:
-        raise ConfigurationError(f"{name} must be below {below}, got {value!r}")
+        raise ConfigurationError(f"{name} must be below {below}, got {in_short(value)}")
 
 
 def check_integer(name: str, value: Any, low: int | None = None, high: int | None = None) -> None:
-    """Raise unless `value` is an integer with low <= value <= high."""
+    """Raise unless `value` is an integer of 64 bits with low <= value <= high."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigurationError(f"{name} must be an integer, got {value!r}")
+        raise ConfigurationError(f"{name} must be an integer, got {in_short(value)}")
+    if not -(2**63) <= value < 2**63:
+        raise ConfigurationError(f"{name} must be an integer of at most 64 bits, got {in_short(value)}")
     _check_range(name, value, low, high, None)
 
 
 def _check_range(name: str, value: float, low: float | None, high: float | None, above: float | None) -> None:
     if low is not None and not value >= low:
-        raise ConfigurationError(f"{name} must be at least {low}, got {value!r}")
+        raise ConfigurationError(f"{name} must be at least {low}, got {in_short(value)}")
     if high is not None and not value <= high:
-        raise ConfigurationError(f"{name} must be at most {high}, got {value!r}")
+        raise ConfigurationError(f"{name} must be at most {high}, got {in_short(value)}")
     if above is not None and not value > above:
-        raise ConfigurationError(f"{name} must be above {above}, got {value!r}")
+        raise ConfigurationError(f"{name} must be above {above}, got {in_short(value)}")
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
@@ -102,13 +129,13 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
     if value not in choices:
         hint = nearest(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
         listed = ", ".join(repr(c) for c in choices)
-        raise ConfigurationError(f"{name} must be one of {listed}, got {value!r}.{hint}")
+        raise ConfigurationError(f"{name} must be one of {listed}, got {in_short(value)}.{hint}")
 
 
 def check_bool(name: str, value: Any) -> None:
     """Raise unless `value` is True or False."""
     if not isinstance(value, bool):
-        raise ConfigurationError(f"{name} must be True or False, got {value!r}")
+        raise ConfigurationError(f"{name} must be True or False, got {in_short(value)}")
 
 
 def check_shape(name: str, shape: Any) -> tuple[int, ...]:
@@ -116,7 +143,9 @@ def check_shape(name: str, shape: Any) -> tuple[int, ...]:
     if (
         not isinstance(shape, (tuple, list))
         or len(shape) not in (1, 3)
-        or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in shape)
+        or not all(isinstance(n, int) and not isinstance(n, bool) and 0 < n < 2**31 for n in shape)
     ):
-        raise ConfigurationError(f"{name} must be (channels, height, width) or (dimension,), got {shape!r}")
+        raise ConfigurationError(
+            f"{name} must be (channels, height, width) or (dimension,), got {in_short(shape)}"
+        )
     return tuple(shape)

@@ -27,6 +27,7 @@ if not hasattr(gin, "register"):
 from gin import config as gin_config
 
 from modules import config_names as names
+from modules.config_circles import check_component_circles, check_macro_circles
 from modules.config_faults import construction_fault
 from modules.config_files import (
     Binding,
@@ -40,6 +41,7 @@ from modules.config_files import (
     references,
 )
 from modules.config_imports import import_components, import_user_module
+from modules.config_sizes import weights_within_memory
 from modules.config_text import write, write_resolved
 from modules.config_usage import MACRO, Usage, reached_by
 
@@ -119,6 +121,7 @@ class Config:
         self._all = list(bindings)
         self._effective = {names.key(binding): binding for binding in bindings}
         names.check_macros(list(self._effective.values()))
+        check_macro_circles(self._effective)
         self._roots: list[tuple[str, str]] = []
         self._operative: dict[tuple[str, str], dict[str, Any]] = {}
         self.text = write(self._effective)
@@ -131,11 +134,13 @@ class Config:
         """
         scope, _, component = name.rpartition("/")
         full = names.full_name(component, f"build({name!r})")
+        check_component_circles((scope, full), self._effective, dict(arguments or {}))
         self._roots.append((scope, full))
         self._activate()
         call = gin.get_configurable(f"{scope}/{full}" if scope else full)
         try:
-            return call(**dict(arguments or {}))
+            with weights_within_memory():
+                return call(**dict(arguments or {}))
         except Exception as error:
             raise construction_fault(error, self._effective) from error
         finally:
@@ -167,9 +172,10 @@ class Config:
         value = _to_gin(binding.value)
         for reference in references(binding.value):
             self._roots.append(reached_by(reference, scope, binding.location))
+            check_component_circles(self._roots[-1], self._effective, ())
         gin_config._OPERATIVE_CONFIG.setdefault(node, {})[parameter if name else "value"] = value
         try:
-            with gin.config_scope(scope or None):
+            with gin.config_scope(scope or None), weights_within_memory():
                 return copy.deepcopy(value)
         except Exception as error:
             raise construction_fault(error, self._effective) from error

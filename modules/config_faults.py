@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from modules import checks
 from modules import config_names as names
-from modules.checks import ConfigurationError, UserError
+from modules.checks import ConfigurationError, UserError, in_short
 from modules.config_files import Binding, Location, Reference, references
+from modules.config_sizes import is_too_large
 
 _CALL = re.compile(r"\n\s*In call to configurable '([\w.]+)' \(.*?\)(?: in scope '([\w./]*)')?(?=\n|$)", re.S)
 _UNSET = re.compile(r"No values supplied by Gin or caller for arguments: \[(.*?)\]")
@@ -33,6 +35,16 @@ def construction_fault(error: Exception, effective: Mapping[names.Key, Binding])
     if component and unset:
         listed = " and ".join(f"{component}.{name}" for name in unset)
         return ConfigurationError(f"{_prefix(finder.caller())}{listed} must be set: nothing binds it")
+
+    if component and is_too_large(error):
+        largest = finder.largest()
+        fault = f"{component} is too large for this machine's memory"
+        if largest is None:
+            return ConfigurationError(f"{_prefix(finder.caller())}{fault}")
+        source = names.behind_macros(largest, effective)
+        return ConfigurationError(
+            f"{source.location}: {fault}: lower {source}, which is {in_short(source.value)}"
+        )
 
     if isinstance(error, UserError):
         kind = next(c for c in type(error).__mro__ if getattr(checks, c.__name__, None) is c)
@@ -75,6 +87,16 @@ class _Finder:
         near = [b for b in found if not b.scope or f"{self._scope}/".startswith(f"{b.scope}/")]
         return max(near or found, key=lambda b: len(b.scope), default=None)
 
+    def largest(self) -> Binding | None:
+        """The binding of the component that holds the largest number."""
+        sized = [
+            (_largest_integer(names.behind_macros(binding, self._effective).value), binding)
+            for (scope, full, _), binding in self._effective.items()
+            if full.rpartition(".")[2] == self._component and scope in names.outward(self._scope)
+        ]
+        number, binding = max(sized, key=lambda pair: pair[0], default=(0, None))
+        return binding if number > 0 else None
+
     def caller(self) -> Location | None:
         """Where the component is referenced."""
         found = [
@@ -93,6 +115,13 @@ class _Finder:
         hint = names.component_hint(binding.value)
         stop = "." if hint and not message.endswith((".", "?")) else ""
         return f"{binding.location}: {message}{through}{stop}{hint}"
+
+
+def _largest_integer(value: Any) -> int:
+    """The largest integer in a value, inside lists too; 0 without any."""
+    if isinstance(value, (list, tuple)):
+        return max(map(_largest_integer, value), default=0)
+    return value if isinstance(value, int) else 0
 
 
 def _unset_parameters(error: Exception, text: str) -> list[str]:

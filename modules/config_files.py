@@ -19,6 +19,7 @@ from gin import config_parser
 from modules.checks import ConfigurationError, nearest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+DEEPEST = 50  # lists within lists of a value, includes within includes
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,8 @@ def _read_file(
                 raise ConfigurationError(f"{location}: include {statement.filename!r}: no such file.{hint}")
             if target in (*open_files, path):
                 raise ConfigurationError(f"{location}: include {statement.filename!r} goes in a circle")
+            if len(open_files) > DEEPEST:
+                raise ConfigurationError(f"{location}: more than {DEEPEST} files that include each other")
             if target not in seen:
                 start = len(statements.bindings)
                 _read_file(target, "part", statements, seen, (*open_files, path))
@@ -238,9 +241,36 @@ def _parse(text: str, name: str, numbered: bool = True) -> Iterator[Any]:
             statement = parser.parse_statement()
             if statement is None:
                 return
+            if isinstance(statement, config_parser.BindingStatement):
+                _check_depth(statement.value)
             yield statement
     except (SyntaxError, tokenize.TokenError) as error:
         raise _syntax_fault(error, text, name, line if numbered else None) from error
+    except (RecursionError, TypeError, ValueError) as error:  # the latter from a list as a key, a byte 0
+        deep = isinstance(error, RecursionError)
+        message = f"more than {DEEPEST} lists within each other" if deep else str(error)
+        place = Location(name, _first_line(text, line) if numbered else None)
+        raise ConfigurationError(f"{place}: {message}") from error
+
+
+def _first_line(text: str, line: int) -> int:
+    """The first line from `line` on that holds more than a comment."""
+    lines = text.splitlines()
+    while line < len(lines) and not lines[line - 1].split("#")[0].strip():
+        line += 1
+    return line
+
+
+def _check_depth(value: Any, depth: int = 0) -> None:
+    if depth > DEEPEST:
+        raise RecursionError
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_depth(key, depth + 1)
+            _check_depth(item, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_depth(item, depth + 1)
 
 
 def _syntax_fault(
@@ -249,17 +279,16 @@ def _syntax_fault(
     lines = text.splitlines()
     if isinstance(error, tokenize.TokenError):
         # The tokenizer gave up at the end of the text; the reader looks for where it began.
-        while line is not None and line < len(lines) and not lines[line - 1].split("#")[0].strip():
-            line += 1
+        line = None if line is None else _first_line(text, line)
         message = "a bracket or a string that starts here is not closed"
     else:
-        message = (error.msg or "not gin").split("\n")[0].strip().rstrip(".")
+        message = (error.msg or "it is not gin").split("\n")[0].strip().rstrip(".")
         if line is not None and error.lineno:
             line = error.lineno
         token = re.search(r"Failed to parse token '(.*)'", error.msg or "", re.DOTALL)
         if token:
-            return UnquotedValue(Location(name, line), token.group(1))
-    content = lines[line - 1].strip() if line is not None and line <= len(lines) else ""
+            return UnquotedValue(Location(name, line), token.group(1)[:100])
+    content = lines[line - 1].strip()[:100] if line is not None and line <= len(lines) else ""
     return ConfigurationError(f"{Location(name, line)}: {message}" + (f": {content}" if content else ""))
 
 
@@ -274,9 +303,12 @@ class UnquotedValue(ConfigurationError):
 def _find(name: str, folders: Sequence[Path]) -> Path | None:
     """The file called `name` in the first of `folders` that has it."""
     for folder in folders:
-        path = folder / Path(name).expanduser()
-        if path.is_file():
-            return path.resolve()
+        try:
+            path = folder / Path(name).expanduser()
+            if path.is_file():
+                return path.resolve()
+        except (OSError, RuntimeError):  # too long a name, no such user
+            return None
     return None
 
 
@@ -284,9 +316,9 @@ def _nearest_file(name: str) -> str:
     """' Did you mean X?' for the nearest gin file of the repository or beside the wanted one."""
     folder = REPOSITORY / "gin"
     found = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*.gin"))}
-    beside = Path(name).expanduser().parent
+    beside = Path(name).parent
     if beside.is_dir():
-        found.update({str(path): path for path in sorted(beside.glob("*.gin"))})
+        found.update({str(path): path for path in sorted(beside.glob("*.gin")) if path.is_file()})
     names = {}
     for short, path in found.items():
         names.update({short: path, f"gin/{short}": path, path.name: path, path.stem: path})

@@ -61,6 +61,10 @@ def import_user_module(name: str, place: str) -> str:
             raise ConfigurationError(f"{place}: no such file {name}.{nearest(path.name, beside)}")
         _import_path(path, place)
         return str(path)
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigurationError(
+            f"{place}: {name} is no module: give a module path such as my.module, or a .py file"
+        )
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.append(folder)

@@ -110,8 +110,10 @@ class Run:
 
     def label_of(self, name: str) -> int:
         """A class's number, from its number or its name."""
-        if name.lstrip("-").isdigit():
+        try:
             return int(name)
+        except ValueError:
+            pass
         names = self.data.class_names
         if name not in names:
             raise ConfigurationError(

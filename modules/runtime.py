@@ -67,7 +67,7 @@ class Runtime:
         for name in trackers:
             check_choice("Runtime.trackers' entries", name, sorted(LOGGER_TYPE_TO_CLASS))
         if cpu_threads is not None:
-            check_integer("Runtime.cpu_threads", cpu_threads, low=1)
+            check_integer("Runtime.cpu_threads", cpu_threads, low=1, high=1024)
         check_instance("Runtime.channels_last", channels_last, (bool, type(None)))
         check_integer("Runtime.peer_timeout", peer_timeout, low=1)
         self.precision, self.trackers, self.cpu_threads = precision, tuple(trackers), cpu_threads

@@ -107,7 +107,7 @@ class CosineSchedule(LangevinSchedule):
         logsnr_min: float = -5.1,
         step_variance: float = 4e-4,
     ) -> None:
-        check_integer("CosineSchedule.num_levels", num_levels, low=1)
+        check_integer("CosineSchedule.num_levels", num_levels, low=1, high=100_000)
         check_number("CosineSchedule.logsnr_max", logsnr_max, high=20)
         check_number("CosineSchedule.logsnr_min", logsnr_min, low=-20)
         check_number("CosineSchedule.logsnr_max - logsnr_min", logsnr_max - logsnr_min, above=0)
@@ -155,8 +155,8 @@ class SubsampledLinearSchedule(LangevinSchedule):
         beta_max: float = 2e-2,
         step_variance: float = 2e-4,
     ) -> None:
-        check_integer("SubsampledLinearSchedule.num_levels", num_levels, low=2)
-        check_integer("SubsampledLinearSchedule.num_fine", num_fine, low=2 * num_levels)
+        check_integer("SubsampledLinearSchedule.num_levels", num_levels, low=2, high=100_000)
+        check_integer("SubsampledLinearSchedule.num_fine", num_fine, low=2 * num_levels, high=1_000_000)
         check_number("SubsampledLinearSchedule.beta_min", beta_min, above=0)
         check_number("SubsampledLinearSchedule.beta_max", beta_max, low=beta_min, high=0.999)
         self.num_fine, self.beta_min, self.beta_max = num_fine, beta_min, beta_max
@@ -182,7 +182,7 @@ class LinearSchedule(Schedule):
     """
 
     def __init__(self, num_levels: int = 1000, beta_min: float = 1e-4, beta_max: float = 2e-2) -> None:
-        check_integer("LinearSchedule.num_levels", num_levels, low=2)
+        check_integer("LinearSchedule.num_levels", num_levels, low=2, high=100_000)
         check_number("LinearSchedule.beta_min", beta_min, above=0)
         check_number("LinearSchedule.beta_max", beta_max, low=beta_min, high=0.999)
         self.betas = _linear_betas(num_levels, beta_min, beta_max)

@@ -75,14 +75,14 @@ class Trainer:
         check_instance("Trainer.runtime", runtime, (Runtime, type(None)))
         check_instance("Trainer.guard", guard, (Guard, type(None)))
         check_integer("Trainer.num_steps", num_steps, low=1)
-        check_integer("Trainer.batch_size", batch_size, low=1)
+        check_integer("Trainer.batch_size", batch_size, low=1, high=2**24)
         check_integer("Trainer.seed", seed, low=0)
         check_bool("Trainer.horizontal_flip", horizontal_flip)
-        check_integer("Trainer.num_workers", num_workers, low=0)
+        check_integer("Trainer.num_workers", num_workers, low=0, high=1024)
         for name, value in (("log_every", log_every), ("save_every", save_every), ("keep", keep)):
             check_integer(f"Trainer.{name}", value, low=1)
         check_integer("Trainer.sample_every", sample_every, low=0)
-        check_integer("Trainer.num_samples", num_samples, low=1)
+        check_integer("Trainer.num_samples", num_samples, low=1, high=2**20)
         if per_device_batch_size is not None:
             check_integer("Trainer.per_device_batch_size", per_device_batch_size, low=1)
         if data.shape != method.energy.shape:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import gin
 import pytest
+import torch
+from torch import nn
 
 from modules import config, config_imports
 from modules.checks import (
@@ -48,6 +50,15 @@ class ToyModel:
         if sampler is not None:
             check_instance("ToyModel.sampler", sampler, ToySampler)
         self.sampler, self.parts, self.size, self.make = sampler, parts, size, make
+
+
+@gin.register
+class ToyNetwork(nn.Module):
+    def __init__(self, widths, depth):
+        super().__init__()
+        rows, columns = widths
+        for index in range(depth):  # as lazy as a real one before it is filled
+            self.register_parameter(str(index), nn.Parameter(torch.empty(rows * 1000, columns * 1000)))
 
 
 GOOD = """\
@@ -151,6 +162,45 @@ FILE_FAULTS = {
         ["x.gin:1", "STEPS", "good.gin:2", "below the include"],
     ),
     "circle": ('include "x.gin"', ["x.gin:1", "circle"]),
+    "macro of itself": ("SIZE = [%SIZE]\nToyModel.size = %SIZE", ["x.gin:1", "SIZE goes in a circle"]),
+    "macros in a circle, unread": (
+        "A = %B\nB = (1, {2: %A})\nToyModel.size = 1",
+        ["x.gin:2", "B goes in a circle"],
+    ),
+    "component of itself": (
+        "ToyModel.size = 1\nToyModel.parts = [@a/ToyModel()]",
+        ["x.gin:2", "ToyModel.parts goes in a circle, back to ToyModel"],
+    ),
+    "circle through a macro": (
+        "MODEL = @ToyModel()\nToyModel.parts = %MODEL",
+        ["x.gin:2", "ToyModel.parts goes in a circle, back to MODEL"],
+    ),
+    "deep nesting": ("ToyModel.size = " + "[" * 60 + "]" * 60, ["x.gin:1", "more than 50 lists"]),
+    "deeper than Python goes": ("\nToyModel.size = " + "(" * 9999, ["x.gin:2", "more than 50 lists"]),
+    "a list as a key": ("ToyModel.size = {[]: 1}", ["x.gin:1", "unhashable"]),
+    "an object as a number": (
+        "ToyModel.sampler = @ToySampler()\nToySampler.num_steps = @ToyModel",
+        ["x.gin:2", "ToySampler.num_steps must be an integer, got the class ToyModel"],
+    ),
+    "more than 64 bits": (
+        "ToyModel.sampler = @ToySampler()\nToySampler.num_steps = 9223372036854775808",
+        ["x.gin:2", "ToySampler.num_steps must be an integer of at most 64 bits"],
+    ),
+    "infinity": (
+        "ToyModel.sampler = @ToySampler()\nToySampler.num_steps = 1\nToySampler.rate = 1e999",
+        ["x.gin:3", "ToySampler.rate must be finite, got inf"],
+    ),
+    "weights beyond all memory": (
+        "ToyModel.parts = @ToyNetwork()\nToyNetwork.widths = (2, 2000000000)\nToyNetwork.depth = 2",
+        ["x.gin:2", "ToyNetwork is too large for this machine's memory: lower ToyNetwork.widths"],
+    ),
+    "weights beyond this machine's memory": (
+        "ToyModel.parts = @ToyNetwork()\nToyNetwork.widths = (2, 3000)\nToyNetwork.depth = 1000000",
+        [
+            "x.gin:3",
+            "ToyNetwork is too large for this machine's memory: lower ToyNetwork.depth, which is 1000000",
+        ],
+    ),
     "no value": ("ToyModel.size = 1\nToyModel.parts =", ["x.gin:2", "ToyModel.parts ="]),
     "no equals sign": ("ToyModel.size = 1\nToyModel.parts 3", ["x.gin:2", "ToyModel.parts 3"]),
     "unclosed bracket": ("ToyModel.size = 1\n# list\nToyModel.parts = [1,\n2\n", ["x.gin:3", "not closed"]),

@@ -30,6 +30,10 @@ def add_arguments(parser):
 def run(arguments):
     if arguments.whom == "nobody":
         raise DataError("there is nobody\\nto greet")
+    if arguments.whom == "proc":
+        Path("/proc/nowhere").mkdir()
+    if len(arguments.whom) > 8 or not arguments.whom.isprintable():
+        raise DataError(f"there is nobody called {arguments.whom} here")
     if arguments.whom == "patience":
         raise KeyboardInterrupt
     if arguments.whom == "bug":
@@ -95,6 +99,18 @@ FAULTS = {
     "a file without its option": (["--task", "greet", "gin/x.gin"], ["Did you mean --gin gin/x.gin?"]),
     "an option without its value": (["--task", "greet", "--gin"], ["--gin", "expected one argument"]),
     "a value of the wrong type": (["--task", "greet", "--times", "two"], ["--times", "'two'"]),
+    "an empty name": (["--task", "greet", "--output", ""], ["--output '' is no name"]),
+    "nothing to resume": (["--task", "greet", "--resume", " "], ["--resume ' ' is no name"]),
+    "a zero byte": (["--task", "greet", "--run", "a\0b"], ["--run 'a\\x00b' is no name"]),
+    "too long a name": (["--task", "greet", "--gin", "x" * 300], ["--gin xxx", "longer than 255 bytes"]),
+    "a file as output": (
+        ["--task", "greet", "--output", "greet.py"],
+        ["greet.py is a file", "another folder"],
+    ),
+    "output below a file": (["--task", "greet", "--output", "greet.py/a/b"], ["/greet.py is a file"]),
+    "a path that fails later": (["--task", "greet", "--whom", "proc"], ["/proc/nowhere: No such file"]),
+    "control characters": (["--task", "greet", "--whom", "\x1b[31m\0"], ["nobody called \\x1b[31m\\x00"]),
+    "a very long value": (["--task", "greet", "--whom", "x" * 5000], ["called xxx", " ... ", "xxx here"]),
     "a fault inside the task": (["--task", "greet", "--whom", "nobody"], ["there is nobody to greet"]),
 }
 
@@ -105,9 +121,23 @@ def test_a_fault_is_one_line_and_code_2(greet, capsys, fault):
     assert launch.main(argv) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
+    assert printed.err.startswith("error: ") and printed.err.count("\n") == 1 and len(printed.err) < 1100
+    assert printed.err.rstrip("\n").isprintable()
     for part in expected:
         assert part in printed.err
+
+
+def test_output_without_leave_to_write(greet, capsys, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != greet)  # root may write anywhere
+    assert launch.main(["--task", "greet", "--output", "new/run"]) == 2
+    assert (
+        "--output new/run: " in (printed := capsys.readouterr().err) and "is not yours to write to" in printed
+    )
+
+
+def test_odd_but_usable_outputs_are_taken(greet):
+    for name in ("ünï/ﬁ 🙂", "a/../b", "two\nlines", "."):
+        assert launch.main(["--task", "greet", "--output", name]) == 0
 
 
 def test_an_interruption_is_code_130(greet):

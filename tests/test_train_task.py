@@ -106,6 +106,14 @@ FAULTS = {
     "nothing to resume": (["--resume"], "name the run by --output"),
     "a run that there isn't": (["--resume", "--output", "nowhere"], "nowhere has no checkpoint"),
     "a checkpoint that there isn't": (["--resume", "runs/a/checkpoints/step_1"], "there is no such folder"),
+    "no checkpoint by its name": (["--resume", "nonsense"], "name RUN/checkpoints/step_N"),
+    "a checkpoint without a run": (
+        ["--gin", "tiny.gin", "--resume", "/"],
+        "--resume / is no checkpoint of a run",
+    ),
+    "a folder that is no checkpoint": (["--gin", "tiny.gin", "--resume", "."], "--resume . is no checkpoint"),
+    "a seed beyond 64 bits": (["--gin", "tiny.gin", "--set", f"SEED={2**64}"], "at most 64 bits"),
+    "threads without end": (["--gin", "tiny.gin", "--set", "Trainer.num_workers=2000"], "at most 1024"),
     "too large a batch": (["--gin", "tiny.gin", "--set", "BATCH_SIZE=2000"], "data set of 1437 examples"),
     "an uneven batch": (
         ["--gin", "tiny.gin", "--set", "Trainer.per_device_batch_size=3"],

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from modules.checks import check_integer, check_shape
+from modules.checks import DataError, check_integer, check_shape
+
+_CHUNK = 256
 
 
 class Examples(ABC):
@@ -59,6 +61,34 @@ class Data(ABC):
     @abstractmethod
     def open(self) -> Examples:
         """Read what must be read. Raises DataError, one line, for what is missing or broken."""
+
+    def faults(self) -> Iterator[str]:
+        """Read every example: a line for each image or label that cannot be used, none for a sound set."""
+        try:
+            examples = self.open()
+        except DataError as fault:
+            yield str(fault)
+            return
+        for chunk in torch.arange(len(examples)).split(_CHUNK):
+            try:
+                yield from self._wrong_values(chunk, *examples.rows(chunk))
+            except DataError:
+                for index in chunk.split(1):
+                    try:
+                        yield from self._wrong_values(index, *examples.rows(index))
+                    except DataError as fault:
+                        yield str(fault)
+
+    def _wrong_values(self, indices: Tensor, images: Tensor, labels: Tensor) -> Iterator[str]:
+        name = type(self).__name__
+        for row in (~images.flatten(1).isfinite().all(1)).nonzero().flatten().tolist():
+            yield f"{name}: example {indices[row]} has values that are not finite"
+        outside = (labels < -1) | (labels >= self.num_classes)
+        for row in outside.any(1).nonzero().flatten().tolist():
+            yield (
+                f"{name}: the label of example {indices[row]} is {labels[row].tolist()}, "
+                f"not in 0..{self.num_classes - 1} (-1 = none)"
+            )
 
 
 class MemoryExamples(Examples):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import gin
@@ -13,13 +13,12 @@ from torch import Tensor
 from modules.checks import (
     ConfigurationError,
     DataError,
-    check_choice,
     check_instance,
     check_integer,
 )
 from modules.data.base import Data, Examples, MemoryExamples
 from modules.data.images import MODES
-from modules.data.labels import find_label_column, read_attributes, read_labels
+from modules.data.labels import find_label_column, label_faults, read_attributes, read_labels
 from modules.data.pictures import BadImages, MappedExamples, Pictures, decode_all, find_image_column
 from modules.data.sources import open_source
 
@@ -47,9 +46,8 @@ class HuggingFaceData(Data):
         num_classes: of the set, which `open` checks; 0 leaves labels out.
         in_memory_limit_bytes: see above.
         num_workers: threads that decode a set into memory; more than one pays for photos, not for icons.
-        on_bad_image: "raise", or "skip" images that cannot be decoded: left out of a set in memory,
-            replaced by the next good one of a set that stays mapped.
-        max_bad_images: how many may be skipped.
+        max_bad_images: how many images that cannot be decoded are left out of a set in memory, or replaced
+            by the next good one of a set that stays mapped; 0: the first one met is an error.
     """
 
     def __init__(
@@ -64,8 +62,7 @@ class HuggingFaceData(Data):
         num_classes: int = 0,
         in_memory_limit_bytes: int = 2 * 2**30,
         num_workers: int = 1,
-        on_bad_image: str = "raise",
-        max_bad_images: int = 100,
+        max_bad_images: int = 0,
     ) -> None:
         super().__init__(shape, num_classes)
         if len(self.shape) != 3 or self.shape[0] not in MODES:
@@ -82,8 +79,7 @@ class HuggingFaceData(Data):
             check_instance(f"HuggingFaceData.{name}", value, (str, type(None)))
         check_instance("HuggingFaceData.attribute_columns", attribute_columns, (tuple, list))
         check_integer("HuggingFaceData.in_memory_limit_bytes", in_memory_limit_bytes, low=0)
-        check_integer("HuggingFaceData.num_workers", num_workers, low=1)
-        check_choice("HuggingFaceData.on_bad_image", on_bad_image, ("raise", "skip"))
+        check_integer("HuggingFaceData.num_workers", num_workers, low=1, high=1024)
         check_integer("HuggingFaceData.max_bad_images", max_bad_images, low=0)
         if label_column is not None and attribute_columns:
             raise ConfigurationError(
@@ -94,24 +90,57 @@ class HuggingFaceData(Data):
         self.image_column, self.label_column = image_column, label_column
         self.attribute_columns = tuple(attribute_columns)
         self.in_memory_limit_bytes, self.num_workers = in_memory_limit_bytes, num_workers
-        self.on_bad_image, self.max_bad_images = on_bad_image, max_bad_images
+        self.max_bad_images = max_bad_images
 
     def open(self) -> Examples:
-        where = f"{self.source} ({self.split})"
-        dataset = open_source(self.source, self.split, self.config)
-        if len(dataset) == 0:
-            raise DataError(f"{where} is empty")
-        column = self.image_column or find_image_column(dataset, where)
+        dataset, where = self._table()
         labels, self.class_names = self._labels(dataset, where)
-        bad = BadImages(self.on_bad_image == "skip", self.max_bad_images, where)
-        pictures = Pictures(dataset, column, self.shape, bad)
+        pictures = self._pictures(dataset, self.max_bad_images, where)
         if len(dataset) * math.prod(self.shape) > self.in_memory_limit_bytes:
             return MappedExamples(pictures, labels, self.class_names)
         images, good = decode_all(pictures, self.num_workers)
         return MemoryExamples(images, labels[good], self.class_names)
 
+    def faults(self) -> Iterator[str]:
+        """As of any data; every picture is decoded, whatever max_bad_images."""
+        try:
+            dataset, where = self._table()
+            pictures = self._pictures(dataset, len(dataset), where)
+        except DataError as fault:
+            yield str(fault)
+            return
+        if self.num_classes:
+            yield from self._label_faults(dataset, where)
+        for image in pictures.search():
+            yield f"{where}: image {image} cannot be decoded: replace it"
+
+    def _label_faults(self, dataset: Dataset, where: str) -> Iterator[str]:
+        found = False
+        try:
+            for column in self.attribute_columns or [self.label_column or find_label_column(dataset, where)]:
+                for fault in label_faults(dataset, column, where, bool(self.attribute_columns)):
+                    found = True
+                    yield fault
+            if not found:
+                self._labels(dataset, where)
+        except DataError as error:  # the column as a whole, or the number of classes
+            yield str(error)
+
+    def _table(self) -> tuple[Dataset, str]:
+        """The table of the source, memory-mapped, and how messages call it."""
+        where = f"{self.source} ({self.split})"
+        dataset = open_source(self.source, self.split, self.config)
+        if len(dataset) == 0:
+            raise DataError(f"{where} is empty")
+        return dataset, where
+
+    def _pictures(self, dataset: Dataset, max_bad_images: int, where: str) -> Pictures:
+        """Its encoded pictures, of which up to so many may be bad."""
+        column = self.image_column or find_image_column(dataset, where)
+        return Pictures(dataset, column, self.shape, BadImages(max_bad_images, where))
+
     def _labels(self, dataset: Dataset, where: str) -> tuple[Tensor, list[str]]:
-        """Labels (n, A) and the classes' names."""
+        """Its labels (n, A) int64 and the classes' names."""
         if self.num_classes == 0:
             return torch.full((len(dataset), 1), -1), []
         if self.attribute_columns:

@@ -13,6 +13,8 @@ with the factor, so enlarging interpolates and shrinking averages without aliasi
 from __future__ import annotations
 
 import io
+import warnings
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +24,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "TGA", "AVIF")
+"""What is read. Pillow knows more, but hands some (EPS) to programs of the system, which run them."""
+
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode by number of channels."""
 
@@ -30,16 +35,33 @@ def decode_image(source: bytes | str, shape: tuple[int, ...]) -> Tensor:
     """A picture as uint8 (channels, height, width).
 
     Args:
-        source: the encoded bytes (PNG, JPEG, ... whatever Pillow reads), or the path of a file.
+        source: the encoded bytes, of one of FORMATS, or the path of a file. Of an animation the first frame.
         shape: (channels, height, width) with 1, 3 or 4 channels.
     Raises:
         OSError, ValueError and other errors of Pillow, for what cannot be decoded.
     """
+    from PIL import Image, UnidentifiedImageError
+
+    opened = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with Image.open(opened, formats=_known_formats()) as picture:
+            picture.load()
+            return fit_image(picture, shape)
+    except UnidentifiedImageError:
+        raise ValueError(
+            f"it is no picture in a format that is read: {', '.join(_known_formats())}"
+        ) from None
+
+
+@cache
+def _known_formats() -> list[str]:
+    """Of FORMATS those that this build of Pillow can read."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-        picture.load()
-        return fit_image(picture, shape)
+    Image.init()
+    # what Pillow warns of either fails a moment later or does no harm; several lines each, from threads
+    warnings.filterwarnings("ignore", module=r"PIL\b")
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def fit_image(picture: Image, shape: tuple[int, ...]) -> Tensor:

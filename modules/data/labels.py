@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,14 +52,15 @@ def read_labels(dataset: Dataset, column: str, where: str) -> tuple[Tensor, list
     """
     values = _values(dataset, column, where)
     if all(type(value) is int for value in values):
-        names = getattr(dataset.features[column], "names", None) or [str(i) for i in range(max(values) + 1)]
-        for index, value in enumerate(values):
-            if not 0 <= value < len(names):
-                raise DataError(
-                    f"{where}: label {value} at index {index} (column {column!r}) is not in "
-                    f"0..{len(names) - 1}: correct or remove the row"
-                )
-        return torch.tensor(values), list(names)
+        fault = next(label_faults(dataset, column, where), None)
+        if fault is not None:
+            raise DataError(fault)
+        names = getattr(dataset.features[column], "names", None)
+        if names is None and max(values) >= _MOST_VALUES * 100:
+            raise DataError(
+                f"{where}: column {column!r} holds numbers up to {max(values)}, which cannot serve as classes"
+            )
+        return torch.tensor(values), list(names or map(str, range(max(values) + 1)))
     return _ids(values, column, where)
 
 
@@ -85,15 +86,32 @@ def read_attributes(dataset: Dataset, columns: Sequence[str], where: str) -> tup
     return torch.stack(ids, 1), names
 
 
+def label_faults(dataset: Dataset, column: str, where: str, attribute: bool = False) -> Iterator[str]:
+    """A line for each label that is missing or out of range; an attribute's plain integers may be any."""
+    values = _column(dataset, column, where)
+    names = getattr(dataset.features[column], "names", None)
+    counted = all(type(value) is int for value in values if value is not None)
+    for index, value in enumerate(values):
+        if value is None:
+            yield f"{where}: the label at index {index} (column {column!r}) is missing: fill it or remove it"
+        elif counted and (names or not attribute) and not 0 <= value < (len(names) if names else 2**63):
+            wanted = f"in 0..{len(names) - 1}" if names else "0 or above"
+            yield (
+                f"{where}: label {value} at index {index} (column {column!r}) is not {wanted}: "
+                "correct or remove the row"
+            )
+
+
 def _values(dataset: Dataset, column: str, where: str) -> list[Any]:
-    check_column(dataset, column, where)
-    values = dataset.select_columns([column]).with_format("arrow")[:].column(column).to_pylist()
+    values = _column(dataset, column, where)
     if None in values:
-        raise DataError(
-            f"{where}: the label at index {values.index(None)} (column {column!r}) is missing: fill it or "
-            f"remove the row"
-        )
+        raise DataError(next(label_faults(dataset, column, where)))
     return values
+
+
+def _column(dataset: Dataset, column: str, where: str) -> list[Any]:
+    check_column(dataset, column, where)
+    return dataset.select_columns([column]).with_format("arrow")[:].column(column).to_pylist()
 
 
 def _ids(values: list[Any], column: str, where: str) -> tuple[Tensor, list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _IMAGE_NAMES = ("image", "img", "images", "picture", "photo", "png", "jpg")
 _CHUNK = 256
+_LISTED = 8  # of the bad images in a message
 _log = logging.getLogger(__name__)
 
 
@@ -44,26 +45,39 @@ def find_image_column(dataset: Dataset, where: str) -> str:
 
 
 class BadImages:
-    """What becomes of images that cannot be decoded: an error, or counted and left out up to a limit."""
+    """Images that cannot be decoded: counted and left out up to a limit, beyond it an error.
 
-    def __init__(self, skip: bool, limit: int, where: str) -> None:
-        self.skip, self.limit, self.where = skip, limit, where
-        self.indices: set[int] = set()
+    Args:
+        limit: how many may be left out; 0: the first is an error.
+        where: the set, in messages.
+    """
+
+    def __init__(self, limit: int, where: str) -> None:
+        self.limit, self.where = limit, where
+        self.found: dict[int, str] = {}
 
     def add(self, index: int, file: str, error: Exception) -> None:
-        """Count one. Raises DataError unless it may be skipped."""
+        """Take note of one. Raises DataError where it is one too many."""
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        if not self.skip:
+        self.found[index] = f"{index} ({file}: {reason})" if file else f"{index} ({reason})"
+        if len(self.found) <= self.limit:
+            return
+        if self.limit == 0:
             raise DataError(
-                f"{self.where}: image {index}{file} cannot be decoded ({reason}): replace it, or set "
-                f'HuggingFaceData.on_bad_image = "skip"'
+                f"{self.where}: image {self.found[index]} cannot be decoded: replace it, or set "
+                "HuggingFaceData.max_bad_images to the number that may be left out"
             ) from error
-        self.indices.add(index)
-        if len(self.indices) > self.limit:
-            raise DataError(
-                f"{self.where}: more than {self.limit} images cannot be decoded, such as {index}{file}: "
-                f"repair the set, or raise HuggingFaceData.max_bad_images"
-            ) from error
+        raise DataError(
+            f"{self.where}: more than {self.limit} images cannot be decoded: {self.listed()}: "
+            "repair the set, or raise HuggingFaceData.max_bad_images"
+        ) from error
+
+    def listed(self) -> str:
+        """The first of them, each with its file and what is wrong."""
+        items = [self.found[index] for index in sorted(self.found)]
+        return ", ".join(items[:_LISTED]) + (
+            f" and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
+        )
 
 
 class Pictures:
@@ -93,12 +107,20 @@ class Pictures:
         values = self.dataset[list(indices)][self.column]
         return [self._decode(index, value) for index, value in zip(indices, values, strict=True)]
 
+    def search(self) -> Iterator[str]:
+        """Decode all; of each bad one its index, file and what is wrong."""
+        for start in range(0, len(self), _CHUNK):
+            indices = range(start, min(start + _CHUNK, len(self)))
+            for index, picture in zip(indices, self.decode(indices), strict=True):
+                if picture is None:
+                    yield self.bad.found[index]
+
     def _decode(self, index: int, value: object) -> Tensor | None:
         encoded, file = value, ""
         if isinstance(value, dict):
             encoded = value.get("bytes")
             if value.get("path"):
-                file = f" ({value['path']})"
+                file = value["path"]
                 encoded = value["path"] if encoded is None else encoded
         if encoded is not None and not isinstance(encoded, (bytes, str)):
             raise DataError(
@@ -106,7 +128,7 @@ class Pictures:
                 f"images: set HuggingFaceData.image_column"
             )
         try:
-            if not encoded:
+            if not encoded or (isinstance(encoded, str) and os.stat(encoded).st_size == 0):
                 raise ValueError("it is empty")
             return decode_image(encoded, self.shape)
         except Exception as error:  # Pillow's readers raise errors of many kinds on broken files
@@ -139,16 +161,18 @@ def decode_all(pictures: Pictures, num_workers: int) -> tuple[Tensor, Tensor]:
             bar.update(done)
     if good.all():
         return images, torch.arange(total)
-    _log.warning("%s: left out %d images that cannot be decoded", pictures.bad.where, int((~good).sum()))
+    bad = pictures.bad
     if not good.any():
-        raise DataError(f"{pictures.bad.where}: none of the {total} images can be decoded")
+        raise DataError(f"{bad.where}: none of the {total} images can be decoded: {bad.listed()}")
+    _log.warning("%s: left out %d of %d images: %s", bad.where, len(bad.found), total, bad.listed())
     return images[good], good.nonzero()[:, 0]
 
 
 class MappedExamples(Examples):
     """Examples decoded when asked for, from a memory-mapped set.
 
-    A bad image that may be skipped is replaced by the next good one of the set, with its label.
+    A bad image that may be left out is replaced by the next good one of the set, with its label: a function
+    of its index alone, so that every process and every resumed run puts the same one in its place.
 
     Args:
         pictures: the n encoded pictures.
@@ -164,14 +188,14 @@ class MappedExamples(Examples):
         return len(self.pictures)
 
     def rows(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        taken = indices.tolist()
+        taken, bad = indices.tolist(), self.pictures.bad
         found = self.pictures.decode(taken)
         images = []
         for place, picture in enumerate(found):
             while picture is None:
-                if len(self.pictures.bad.indices) == len(self):
+                if len(bad.found) == len(self):
                     raise DataError(
-                        f"{self.pictures.bad.where}: none of the {len(self)} images can be decoded"
+                        f"{bad.where}: none of the {len(self)} images can be decoded: {bad.listed()}"
                     )
                 taken[place] = (taken[place] + 1) % len(self)
                 picture = self.pictures.decode([taken[place]])[0]

@@ -120,7 +120,7 @@ class GaussianMixture2D(Points):
         length: int = 2**20,
         seed: int = 0,
     ) -> None:
-        check_integer("GaussianMixture2D.num_modes", num_modes, low=1)
+        check_integer("GaussianMixture2D.num_modes", num_modes, low=1, high=10_000)
         check_number("GaussianMixture2D.radius", radius, low=0)
         check_number("GaussianMixture2D.std", std, above=0)
         super().__init__(num_modes, num_classes, length, seed)
@@ -155,7 +155,7 @@ class Rings(Points):
         length: int = 2**20,
         seed: int = 0,
     ) -> None:
-        check_integer("Rings.num_rings", num_rings, low=1)
+        check_integer("Rings.num_rings", num_rings, low=1, high=10_000)
         check_number("Rings.std", std, low=0)
         super().__init__(num_rings, num_classes, length, seed)
         self.std = std

@@ -114,13 +114,15 @@ def _open_hub(name: str, split: str, config: str | None) -> Dataset:
     import datasets
     from datasets.exceptions import DatasetNotFoundError
 
+    fetch = (
+        f"with a network run `hf download --repo-type dataset {name} --local-dir DIR`, then set "
+        f'HuggingFaceData.source = "DIR"'
+    )
     try:
         found = datasets.load_dataset(name, config)
     except (ConnectionError, TimeoutError) as error:
         raise DataError(
-            f"the Hub is out of reach (offline?) and data set {name!r} is not cached: with a network "
-            f"run `hf download --repo-type dataset {name} --local-dir DIR`, then set "
-            f'HuggingFaceData.source = "DIR"'
+            f"the Hub is out of reach (offline?) and data set {name!r} is not cached: {fetch}"
         ) from error
     except DatasetNotFoundError as error:
         raise DataError(
@@ -128,6 +130,10 @@ def _open_hub(name: str, split: str, config: str | None) -> Dataset:
             f"{_one_line(error)}"
         ) from error
     except Exception as error:  # unknown configuration, broken files, no space, ...
+        if datasets.config.HF_HUB_OFFLINE:
+            raise DataError(
+                f"data set {name!r} cannot be opened offline ({_one_line(error)}): {fetch}"
+            ) from error
         raise DataError(f"data set {name!r} of the Hub cannot be opened: {_one_line(error)}") from error
     return _pick(name, found, split)
 

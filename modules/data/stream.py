@@ -55,7 +55,7 @@ class TrainingStream:
         num_workers: int = 0,
     ) -> None:
         check_integer("batch_size", batch_size, low=1)
-        check_integer("num_workers", num_workers, low=0)
+        check_integer("num_workers", num_workers, low=0, high=1024)
         check_bool("horizontal_flip", horizontal_flip)
         if batch_size > len(examples):
             raise DataError(

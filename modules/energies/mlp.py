@@ -56,8 +56,8 @@ class MLPEnergy(FreezableEnergy):
     ) -> None:
         super().__init__(shape, num_classes)
         check_integer("MLPEnergy.width", width, low=1)
-        check_integer("MLPEnergy.depth", depth, low=0)
-        check_integer("MLPEnergy.num_frequencies", num_frequencies, low=0)
+        check_integer("MLPEnergy.depth", depth, low=0, high=1000)
+        check_integer("MLPEnergy.num_frequencies", num_frequencies, low=0, high=32)
         check_integer("MLPEnergy.embed_dim", embed_dim, low=4)
         check_bool("MLPEnergy.spectral_norm", spectral_norm)
         self.activation = act = named_activation("MLPEnergy.activation", activation)

@@ -92,7 +92,7 @@ class ResidualEnergy(FreezableEnergy):
         super().__init__(shape, num_classes)
         owner = type(self).__name__
         widths = _widths(owner, self.shape, channels, channel_mult)
-        check_integer(f"{owner}.num_blocks", num_blocks, low=1)
+        check_integer(f"{owner}.num_blocks", num_blocks, low=1, high=1000)
         embed_dim = 4 * channels
         self.activation, self.final_activation = activation, final_activation
         self.embedding = LevelEmbedding(channels, embed_dim, num_classes, activation, spectral)

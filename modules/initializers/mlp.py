@@ -45,7 +45,7 @@ class MLPInitializer(Initializer):
     ) -> None:
         super().__init__(shape, num_classes)
         check_integer("MLPInitializer.width", width, low=1)
-        check_integer("MLPInitializer.depth", depth, low=0)
+        check_integer("MLPInitializer.depth", depth, low=0, high=1000)
         check_integer("MLPInitializer.embed_dim", embed_dim, low=4)
         self.activation = act = named_activation("MLPInitializer.activation", activation)
         size = math.prod(self.shape)

@@ -66,7 +66,7 @@ class UNet(Initializer):
         if len(self.shape) != 3:
             raise ConfigurationError(f"UNet.shape must be (channels, height, width), got {shape!r}")
         check_integer("UNet.dim", dim, low=4)
-        check_integer("UNet.num_blocks", num_blocks, low=1)
+        check_integer("UNet.num_blocks", num_blocks, low=1, high=1000)
         check_integer("UNet.groups", groups, low=1)
         check_number("UNet.dropout", dropout, low=0.0, high=1.0)
         for name, values in (("dim_mults", dim_mults), ("attention_resolutions", attention_resolutions)):
@@ -74,11 +74,13 @@ class UNet(Initializer):
                 raise ConfigurationError(f"UNet.{name} must be a list of integers, got {values!r}")
             for value in values:
                 check_integer(f"UNet.{name}'s entries", value, low=1)
+        if not dim_mults:
+            raise ConfigurationError(f"UNet.dim_mults must have an entry a level, got {dim_mults!r}")
         factor = 2 ** (len(dim_mults) - 1)
-        if not dim_mults or self.shape[1] % factor or self.shape[2] % factor:
+        if self.shape[1] % factor or self.shape[2] % factor:
             raise ConfigurationError(
-                f"UNet: {self.shape[1]}x{self.shape[2]} pixels can't be halved {len(dim_mults) - 1} times:"
-                f" resize to a multiple of {factor} or give other dim_mults"
+                f"UNet.dim_mults halves {self.shape[1]}x{self.shape[2]} pixels {len(dim_mults) - 1} times:"
+                f" resize to a multiple of {factor} or give fewer entries"
             )
         embed_dim, owner = 4 * dim, "UNet.groups"
 

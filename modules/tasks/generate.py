@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modules.checks import ConfigurationError
+from modules.checks import ConfigurationError, check_integer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError("--task generate needs a trained run: --run runs/NAME")
     if arguments.num < 1 or arguments.batch_size < 1:
         raise ConfigurationError("--num and --batch-size must be at least 1")
+    check_integer("--num", arguments.num, high=10**8)
 
     import torch
     from tqdm.auto import tqdm

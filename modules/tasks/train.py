@@ -77,7 +77,12 @@ def _folder(arguments: argparse.Namespace) -> Path:
 
 def _run_of(checkpoint: Path) -> Path:
     """RUN of RUN/checkpoints/step_N."""
-    return checkpoint.absolute().parents[1]
+    folder = checkpoint.absolute()
+    if folder.parent.name != "checkpoints":
+        raise CheckpointError(
+            f"--resume {checkpoint} is no checkpoint of a run: name RUN/checkpoints/step_N, or no path"
+        )
+    return folder.parents[1]
 
 
 def _checkpoint(arguments: argparse.Namespace, folder: Path) -> Path | None:
@@ -134,7 +139,7 @@ def _seed(config: Config) -> int:
     from modules import runs
 
     seed = config.value("Trainer.seed") if runs.is_bound(config, "Trainer.seed") else 0
-    return seed if isinstance(seed, int) else 0  # anything else the Trainer refuses
+    return seed if isinstance(seed, int) and 0 <= seed < 2**63 else 0  # anything else the Trainer refuses
 
 
 def description(config: Config, trainer: Trainer) -> str:

@@ -239,23 +239,27 @@ def test_broken_images_are_named_or_skipped(limit, caplog):
         examples = data.open()
         return examples, *examples.rows(torch.arange(len(examples)))
 
-    with pytest.raises(DataError, match=r"image 2 \(2.png\) cannot be decoded .*on_bad_image"):
+    with pytest.raises(DataError, match=r"image 2 \(2.png: .*\) cannot be decoded: .*max_bad_images"):
         load()
-    with pytest.raises(DataError, match=r"more than 1 images .*max_bad_images"):
-        load(on_bad_image="skip", max_bad_images=1)
+    with pytest.raises(DataError, match=r"more than 1 images cannot .*2 \(2.png: .*4 \(4.png: it is empty\)"):
+        load(max_bad_images=1)
     with caplog.at_level(logging.WARNING):
-        examples, image, labels = load(on_bad_image="skip", max_bad_images=2)
+        examples, image, labels = load(max_bad_images=2)
     # left out of memory; replaced by the next good one where the set stays mapped
     order = [0, 1, 3, 5] if limit else [0, 1, 3, 3, 5, 5]
     assert labels[:, 0].tolist() == order and len(examples) == len(order)
     assert torch.equal(image, pixels(6)[order].float() / 127.5 - 1)
-    assert not limit or "left out 2 images" in caplog.text
+    if limit:
+        assert "left out 2 of 6 images: 2 (2.png: " in caplog.text and "4 (4.png: it is empty)" in caplog.text
+    # asked for one by one, last first, and again: the same, whatever was met before
+    again = [examples.rows(torch.tensor([i]))[1].item() for i in reversed(range(len(examples)))]
+    assert again == order[::-1]
 
 
 def test_a_set_of_broken_images_ends_in_an_error():
     Dataset.from_dict({"image": [b"no image"] * 3}).save_to_disk("set")
     for limit in (2**20, 0):
-        data = HuggingFaceData("set", SHAPE, on_bad_image="skip", in_memory_limit_bytes=limit)
+        data = HuggingFaceData("set", SHAPE, max_bad_images=3, in_memory_limit_bytes=limit)
         with pytest.raises(DataError, match="none of the 3 images can be decoded"):
             data.open().rows(torch.arange(2))
 
@@ -361,7 +365,7 @@ def test_faults_are_one_line(name):
         ({"shape": (2,)}, "HuggingFaceData.shape must be"),
         ({"shape": (2, 8, 8)}, "HuggingFaceData.shape must be"),
         ({"num_classes": -1}, "HuggingFaceData.num_classes"),
-        ({"on_bad_image": "skp"}, "Did you mean 'skip'"),
+        ({"max_bad_images": -1}, "HuggingFaceData.max_bad_images must be at least 0"),
         ({"attribute_columns": "Smiling"}, "HuggingFaceData.attribute_columns must be"),
         ({"label_column": "a", "attribute_columns": ("b",)}, "both label_column and attribute_columns"),
         ({"source": 3}, "HuggingFaceData.source must be str"),
