@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 
@@ -21,6 +22,18 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A fault in a run folder or a checkpoint."""
+
+
+class CheckpointWriteError(CheckpointError):
+    """A checkpoint that cannot be written.
+
+    Attributes:
+        path: where it was to lie. bytes_needed: of its tensors.
+    """
+
+    def __init__(self, path: Path, bytes_needed: int, reason: str) -> None:
+        self.path, self.bytes_needed = path, bytes_needed
+        super().__init__(f"cannot write checkpoint {path}: {reason}; it needs about {bytes_needed:,} bytes")
 
 
 def nearest(name: str, names: Sequence[str]) -> str:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import gin
 
 from modules import checkpoints
+from modules.best import Best
 from modules.checks import ConfigurationError, check_bool, check_instance, check_integer
-from modules.data.base import Data
+from modules.data.base import Data, Examples
 from modules.data.stream import TrainingStream
 from modules.diary import Diary
 from modules.ema import EMA
 from modules.generation import Generation
 from modules.methods.base import Method
 from modules.optimizers import Optimizer
+from modules.run_lock import run_lock
 from modules.runtime import Runtime
 from modules.training import Training, check_optimizers
 
@@ -31,6 +34,7 @@ class Trainer:
         generation: how samples are drawn, during training and after.
         ema: averages of the weights.
         runtime: devices, precision, trackers.
+        best: which step's checkpoint is kept as the best; None: none is.
         num_steps: optimizer steps of the whole run.
         batch_size: samples of a step, over all devices and micro-batches.
         per_device_batch_size: the largest micro-batch of a device; fewer than batch_size/processes
@@ -60,6 +64,7 @@ class Trainer:
         save_every: int = 1000,
         num_samples: int = 64,
         keep: int = 3,
+        best: Best | None = None,
     ) -> None:
         check_instance("Trainer.method", method, Method)
         check_instance("Trainer.data", data, Data)
@@ -68,6 +73,7 @@ class Trainer:
         check_instance("Trainer.generation", generation, Generation)
         check_instance("Trainer.ema", ema, (EMA, type(None)))
         check_instance("Trainer.runtime", runtime, (Runtime, type(None)))
+        check_instance("Trainer.best", best, (Best, type(None)))
         check_integer("Trainer.num_steps", num_steps, low=1)
         check_integer("Trainer.batch_size", batch_size, low=1)
         check_integer("Trainer.seed", seed, low=0)
@@ -108,7 +114,7 @@ class Trainer:
         )
         self.seed, self.horizontal_flip, self.num_workers = seed, horizontal_flip, num_workers
         self.log_every, self.sample_every, self.save_every = log_every, sample_every, save_every
-        self.num_samples, self.keep = num_samples, keep
+        self.num_samples, self.keep, self.best = num_samples, keep, best
 
     def micro_rows(self) -> list[range]:
         """This process's rows of each global batch, one range a micro-batch of equal size."""
@@ -126,12 +132,13 @@ class Trainer:
             )
         return [range(rank * share + i, rank * share + i + size) for i in range(0, share, size)]
 
-    def train(self, folder: Path, resume: Path | None = None) -> Training:
+    def train(self, folder: Path, resume: Path | None = None, allow_inexact: bool = False) -> Training:
         """Train to num_steps in a run folder, from its start or from a checkpoint.
 
         Args:
-            folder: made if need be.
+            folder: made if need be; nobody else may be writing there.
             resume: the folder of a checkpoint.
+            allow_inexact: go on from a checkpoint that lacks a part of the state.
 
         Returns:
             the final state.
@@ -144,7 +151,15 @@ class Trainer:
         stream = TrainingStream(examples, self.batch_size, self.seed, self.horizontal_flip, self.num_workers)
         training = Training(self.method, self.optimizers, self.ema, self.runtime, self.seed)
         if resume is not None:
-            training.restore(*checkpoints.load(resume))
+            training.restore(*checkpoints.load(resume), allow_inexact)
+        with run_lock(folder) if self.runtime.is_main else nullcontext():
+            self._loop(folder, training, stream, examples, rows)
+        return training
+
+    def _loop(
+        self, folder: Path, training: Training, stream: TrainingStream, examples: Examples, rows: list[range]
+    ) -> None:
+        """The steps that are left, and what happens beside them."""
         first = training.num_steps_done
         diary = Diary(self, folder, first, examples)
         try:
@@ -160,11 +175,12 @@ class Trainer:
                     diary.sample(training)
                 if self.is_due(self.save_every, done):
                     self.save(folder, training)
+                if training.is_best:
+                    self.save_best(folder, training)
                 if self.is_due(self.sample_every, done) or self.is_due(self.save_every, done):
                     diary.draw_curves()
         finally:
             diary.close()
-        return training
 
     def is_due(self, every: int, step: int) -> bool:
         """Whether what happens every so many steps, and at the end, happens after `step` steps; 0: never."""
@@ -177,3 +193,9 @@ class Trainer:
             checkpoints.save(path, training.tensors(), training.numbers())
             checkpoints.prune(folder, self.keep)
         self.runtime.wait()
+
+    def save_best(self, folder: Path, training: Training) -> None:
+        """Write the checkpoint of the best step so far, then delete the one before; on the main process."""
+        step = training.num_steps_done
+        checkpoints.save(checkpoints.best_path_of(folder, step), training.tensors(), training.numbers())
+        checkpoints.keep_best(folder, step)

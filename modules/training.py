@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from modules.noise import Noise
 from modules.optimizers import Optimizer
 from modules.runtime import Runtime
 from modules.types import Batch, LossOutput
+
+_log = logging.getLogger(__name__)
 
 
 class Training:
@@ -49,6 +52,7 @@ class Training:
         self.averages = {name: ema.copy_of(network) for name, network in self.networks.items()}
         self.ema, self.runtime, self.seed, self.dtype = ema, runtime, seed, dtype
         self.num_steps_done = 0
+        self.best: dict[str, Any] | None = None  # see Best.after
 
     def step(
         self, batches: list[Batch], rows: list[range]
@@ -99,13 +103,7 @@ class Training:
         for name in self.networks:
             groups[name] = dict(self.networks[name].state_dict())
             groups[f"{name}_ema"] = dict(self.averages[name].state_dict())
-            state = self.updaters[name].torch_optimizer.state_dict()["state"]
-            groups[f"{name}_optimizer"] = {
-                f"{index}.{key}": value
-                for index, entry in state.items()
-                for key, value in entry.items()
-                if isinstance(value, Tensor)  # SGD without momentum keeps a None
-            }
+            groups[f"{name}_optimizer"] = self.updaters[name].tensors()
         return groups
 
     def numbers(self) -> dict[str, Any]:
@@ -114,30 +112,75 @@ class Training:
             "step": self.num_steps_done,
             "seed": self.seed,
             "updates": {name: updater.num_updates for name, updater in self.updaters.items()},
+            "best": self.best,
         }
 
-    def restore(self, tensors: dict[str, dict[str, Tensor]], numbers: Mapping[str, Any]) -> None:
-        """Take over what `tensors` and `numbers` gave. Raises CheckpointError where they don't fit."""
+    @property
+    def is_best(self) -> bool:
+        """Whether the step just done is the best so far, on the process that measures."""
+        return self.best is not None and self.best["step"] == self.num_steps_done
+
+    def restore(
+        self, tensors: dict[str, dict[str, Tensor]], numbers: Mapping[str, Any], allow_inexact: bool = False
+    ) -> None:
+        """Take over what `tensors` and `numbers` gave.
+
+        Args:
+            allow_inexact: averages and optimizers whose state is missing start anew, with a line in the log.
+
+        Raises:
+            CheckpointError: they don't fit; without `allow_inexact` also, where a part is missing.
+        """
         for name, network in self.networks.items():
-            if f"{name}_optimizer" not in tensors or name not in numbers["updates"]:
-                raise CheckpointError(f'the checkpoint has no optimizer state of the network "{name}"')
             load_weights(network, tensors, name)
-            load_weights(self.averages[name], tensors, f"{name}_ema")
-            updater = self.updaters[name]
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in tensors[f"{name}_optimizer"].items():
-                index, field = key.split(".", 1)
-                state.setdefault(int(index), {})[field] = value
-            groups = updater.torch_optimizer.state_dict()["param_groups"]
-            updater.torch_optimizer.load_state_dict({"state": state, "param_groups": groups})
-            updater.num_updates = numbers["updates"][name]
-        self.num_steps_done = numbers["step"]
+            if allow_inexact and f"{name}_ema" not in tensors:
+                _log.warning('the averages of the network "%s" are missing and start from its weights', name)
+                load_weights(self.averages[name], tensors, name)
+            else:
+                load_weights(self.averages[name], tensors, f"{name}_ema")
+            state, updates = tensors.get(f"{name}_optimizer"), _updates(numbers, name)
+            if state is not None and updates is not None:
+                self.updaters[name].restore(name, state, updates)
+            elif allow_inexact:
+                _log.warning('the optimizer of the network "%s" starts anew: its state is missing', name)
+            else:
+                raise CheckpointError(
+                    f'the checkpoint has no optimizer state of the network "{name}": add --allow-inexact to '
+                    "start it anew"
+                )
+        if "best" not in numbers and not allow_inexact:
+            raise CheckpointError(
+                "the checkpoint lacks the best step so far: add --allow-inexact to forget it"
+            )
+        self.num_steps_done, self.best = numbers["step"], _best(numbers)
+
+
+def _updates(numbers: Mapping[str, Any], name: str) -> int | None:
+    updates = numbers.get("updates")
+    count = updates.get(name) if isinstance(updates, dict) else None
+    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
+
+
+def _best(numbers: Mapping[str, Any]) -> dict[str, Any] | None:
+    best = numbers.get("best")
+    if best is None:
+        return None
+    kinds = {"metric": (str,), "value": (int, float), "step": (int,)}
+    if not isinstance(best, dict) or not all(isinstance(best.get(key), kind) for key, kind in kinds.items()):
+        raise CheckpointError(f"the checkpoint's best step is not one: {str(best)[:100]}")
+    return best
 
 
 def load_weights(network: nn.Module, tensors: dict[str, dict[str, Tensor]], group: str) -> None:
     """Load one group of a checkpoint into a network. Raises CheckpointError naming what doesn't fit."""
     if group not in tensors:
         raise CheckpointError(f"the checkpoint has no group {group!r}, only {', '.join(sorted(tensors))}")
+    for key, value in network.state_dict().items():
+        if key in tensors[group] and tensors[group][key].dtype != value.dtype:
+            raise CheckpointError(
+                f"group {group!r} doesn't fit the configured network: {key} is {tensors[group][key].dtype}, "
+                f"not {value.dtype}"
+            )
     try:
         network.load_state_dict(tensors[group])
     except RuntimeError as fault:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A package or module -> its layer; what is imported lies in the same layer or below. Tasks are on top: each
 # is a command of launch.py, which rebuilds runs from their configuration.
 LAYERS = {
-    **dict.fromkeys(("types", "tensors", "noise", "checks"), 0),
+    **dict.fromkeys(("types", "tensors", "noise", "checks", "durable", "run_lock", "best"), 0),
     **dict.fromkeys(("schedules", "layers", "data", "ema", "optimizers"), 1),
     **dict.fromkeys(("forward", "energies", "initializers"), 2),
     **dict.fromkeys(("recovery", "guidance"), 3),

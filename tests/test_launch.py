@@ -69,6 +69,7 @@ def test_a_task_gets_its_own_and_the_common_options(greet):
         "run": "runs/x",
         "resume": "latest",
         "dry_run": True,
+        "trust_imports": False,
         "traceback": False,
     }
 
