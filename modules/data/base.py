@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from modules.checks import check_integer, check_shape
+from modules.checks import DataError, check_integer, check_shape
+
+_CHUNK = 256
 
 
 class Examples(ABC):
@@ -59,6 +61,27 @@ class Data(ABC):
     @abstractmethod
     def open(self) -> Examples:
         """Read what must be read. Raises DataError, one line, for what is missing or broken."""
+
+    def faults(self) -> Iterator[str]:
+        """Read every example; a line on each that cannot be read, or isn't finite."""
+        try:
+            examples = self.open()
+        except DataError as fault:
+            yield str(fault)
+            return
+        for chunk in torch.arange(len(examples)).split(_CHUNK):
+            try:
+                parts = [(int(chunk[0]), examples.rows(chunk)[0])]
+            except DataError:
+                parts = []
+                for index in chunk.tolist():
+                    try:
+                        parts.append((index, examples.rows(torch.tensor([index]))[0]))
+                    except DataError as fault:
+                        yield str(fault)
+            for first, images in parts:
+                for offset in (~images.flatten(1).isfinite().all(1)).nonzero().flatten().tolist():
+                    yield f"{type(self).__name__}: example {first + offset} has values that are not finite"
 
 
 class MemoryExamples(Examples):

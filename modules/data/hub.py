@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import gin
@@ -109,6 +110,12 @@ class HuggingFaceData(Data):
             return MappedExamples(pictures, labels, self.class_names)
         images, good = decode_all(pictures, self.num_workers)
         return MemoryExamples(images, labels[good], self.class_names)
+
+    def faults(self) -> Iterator[str]:
+        """As of any data; each picture by itself, whatever the policy for bad ones."""
+        each = copy.copy(self)
+        each.in_memory_limit_bytes, each.on_bad_image = 0, "raise"
+        return super(HuggingFaceData, each).faults()
 
     def _labels(self, dataset: Dataset, where: str) -> tuple[Tensor, list[str]]:
         """Labels (n, A) and the classes' names."""
