@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,8 @@ def parent() -> Iterator[Parent]:
 def _import_everything() -> None:
     import matplotlib.pyplot  # noqa: F401
     import torch
+    import torch._dynamo  # by the first optimizer
+    from PIL import Image
 
     import launch  # noqa: F401
     import modules.runs
@@ -84,6 +86,7 @@ def _import_everything() -> None:
     from modules.config_imports import import_components
 
     torch.set_num_threads(1)
+    Image.init()
     import_components()
     importlib.import_module("torch.utils.tensorboard")
 
@@ -98,14 +101,16 @@ def _serve() -> None:
             _, status = os.waitpid(order["wait"], 0)
             answers.write(f"{os.waitstatus_to_exitcode(status)}\n")
         else:
+            module, function = order["function"].split(":")
+            call = getattr(importlib.import_module(module), function)  # here, for all children
             pid = os.fork()
             if pid == 0:
-                _child(order)
+                _child(order, call)
             answers.write(f"{pid}\n")
         answers.flush()
 
 
-def _child(order: dict[str, Any]) -> None:
+def _child(order: dict[str, Any], call: Callable[..., Any]) -> None:
     code = 70
     try:
         log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -113,8 +118,7 @@ def _child(order: dict[str, Any]) -> None:
             os.dup2(log, handle)
         os.chdir(order["folder"])
         os.environ.update(order["environment"])
-        module, function = order["function"].split(":")
-        code = int(getattr(importlib.import_module(module), function)(*order["arguments"]) or 0)
+        code = int(call(*order["arguments"]) or 0)
     except BaseException:
         traceback.print_exc()
     finally:

@@ -93,12 +93,6 @@ def test_a_fault_at_every_point(tmp_path, fault, lasting, step):
     assert failed >= 16  # all points before the deletion of what is old
 
 
-@pytest.fixture(scope="module")
-def parent() -> Iterator[forks.Parent]:
-    with forks.parent() as made:
-        yield made
-
-
 @pytest.mark.parametrize("step", [2, 1], ids=["a new step", "the same step again"])
 def test_death_at_every_point(tmp_path, parent, step):
     points = _points(tmp_path, step)
