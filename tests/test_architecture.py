@@ -133,6 +133,28 @@ def test_no_file_hides_a_package_or_takes_anything():
     assert names & {"datasets", "evaluate", "accelerate", "gin", "utils", "helpers", "common"} == set()
 
 
+def test_nothing_is_unpickled_or_evaluated():
+    """No module calls what executes a file's content (accelerate pickles among a run's own processes)."""
+    names = {"eval", "exec", "__import__", "load_checkpoint_in_model"}
+    attributes = {
+        "torch.load",
+        "np.load",
+        "numpy.load",
+        "pickle.load",
+        "pickle.loads",
+        "joblib.load",
+        "yaml.load",
+    }
+    found = [
+        f"{module}:{node.lineno} {ast.unparse(node.func)}"
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in names | attributes
+    ]
+    assert found == []
+    assert _users("pickle") | _users("dill") | _users("cloudpickle") | _users("joblib") == set()
+
+
 def test_constructors_swallow_nothing():
     """`**kwargs` would swallow a misspelt argument."""
     swallowing = [
