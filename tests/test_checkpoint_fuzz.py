@@ -71,6 +71,8 @@ def _absurd_headers(chance: random.Random) -> bytes:
         _header(json.dumps({"w": {**tensor, "shape": [-1]}}).encode()) + bytes(8),
         _header(json.dumps({"w": {**tensor, "dtype": "OBJECT"}}).encode()) + bytes(8),
         _header(json.dumps({"w": tensor, "v": tensor}).encode()) + bytes(8),
+        _header(json.dumps({"w": {**tensor, "dtype": "F8_E4M3", "shape": [8]}}).encode()) + bytes(8),
+        _header(json.dumps({"w": {**tensor, "dtype": "F4", "shape": [16]}}).encode()) + bytes(8),
         _header(b'{"w":' * 5000 + b"1" + b"}" * 5000),
         _header(b"\xff\xfe" * 40),
         b"",
@@ -244,6 +246,11 @@ def test_mutated_folders(run, tmp_path, monkeypatch, capsys, count):
         else:
             if mutate in (_forge_state, _forge_tensors, _forge_listing):
                 forged += 1
+                resume = ["--resume", str(path), "--output", str(tmp_path / "resumed"), "--allow-changes"]
+                code = launch.main([*resume, "--allow-inexact", "--set", "NUM_STEPS=3"])
+                printed = capsys.readouterr()
+                assert code == 0 or (code == 2 and "error: " in printed.err), what
+                shutil.rmtree(tmp_path / "resumed", ignore_errors=True)
             else:
                 same += 1
                 _assert_equal(loaded, original)

@@ -73,7 +73,11 @@ def _checkpoint_faults(path: Path, training: Training | None) -> Iterator[str]:
         yield f"{path} holds step {state['step']}"
     for group, values in tensors.items():
         for name, value in values.items():
-            bad = int((~torch.isfinite(value)).sum())
+            try:
+                bad = int((~torch.isfinite(value)).sum())
+            except NotImplementedError:  # of 4 or 8 bits
+                yield f"{path}: {group}/{name} is {value.dtype}, which no network here has"
+                continue
             if bad:
                 yield f"{path}: {group}/{name} has {bad:,} of {value.numel():,} values that are not finite"
     if training is not None:
