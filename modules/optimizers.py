@@ -122,6 +122,9 @@ class Updater:
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             index, field = key.split(".", 1)
+            parameter = self.parameters[int(index)]
+            if value.shape == parameter.shape:  # fused optimizers go by memory: the formats must agree
+                value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
             state.setdefault(int(index), {})[field] = value
         groups = self.torch_optimizer.state_dict()["param_groups"]
         self.torch_optimizer.load_state_dict({"state": state, "param_groups": groups})

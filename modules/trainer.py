@@ -173,10 +173,10 @@ class Trainer:
                     diary.log(done, figures)
                 if self.is_due(self.sample_every, done):
                     diary.sample(training)
+                if training.is_best:  # first: what is saved below says that it is kept
+                    self.save_best(folder, training)
                 if self.is_due(self.save_every, done):
                     self.save(folder, training)
-                if training.is_best:
-                    self.save_best(folder, training)
                 if self.is_due(self.sample_every, done) or self.is_due(self.save_every, done):
                     diary.draw_curves()
         finally:
