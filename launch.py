@@ -25,6 +25,7 @@ examples:
   python launch.py --gin mine.gin --import my_sampler.py --dry-run
   python launch.py --gin gin/cdrl_digits.gin --output runs/k30 --resume
   python launch.py --task generate --run runs/k30 --num 64 --seed 0
+  python launch.py --task verify --run runs/k30
   torchrun --nproc_per_node 2 launch.py --gin gin/cdrl_cifar10.gin
 """
 
@@ -177,6 +178,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE",
         help="a module or .py file with components of your own (repeatable)",
     )
+    add(
+        "--trust-imports",
+        action="store_true",
+        help="import the modules that a run's folder names: for runs of your own, since it is code",
+    )
     add("--run", metavar="DIR", help="the folder of a trained run, for the tasks that use one")
     add("--output", metavar="DIR", help="where to write (default: a new folder)")
     add(
@@ -184,7 +190,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="latest",
         metavar="CHECKPOINT",
-        help="continue the run in --output, from its latest checkpoint or from the one named",
+        help="continue the run in --output, from its newest whole checkpoint or from the one named",
     )
     add(
         "--dry-run",

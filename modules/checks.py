@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 _LONGEST = 1000  # characters of a message
@@ -38,6 +39,18 @@ class PeerError(UserError):
     """Another process of the run died or stopped answering; to be started again as it is."""
 
     exit_code = 75  # EX_TEMPFAIL
+
+
+class CheckpointWriteError(CheckpointError):
+    """A checkpoint that cannot be written.
+
+    Attributes:
+        path: where it was to lie. bytes_needed: of its tensors.
+    """
+
+    def __init__(self, path: Path, bytes_needed: int, reason: str) -> None:
+        self.path, self.bytes_needed = path, bytes_needed
+        super().__init__(f"cannot write checkpoint {path}: {reason}; it needs about {bytes_needed:,} bytes")
 
 
 def one_line(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from modules.checks import ConfigurationError, nearest
 from modules.config_files import shown
 
 COMPONENTS = (
+    "best",
     "data",
     "ema",
     "energies",
@@ -82,6 +83,13 @@ def import_user_module(name: str, place: str) -> str:
     return name
 
 
+def is_imported(name: str) -> bool:
+    """Whether a module, by its path or .py file, is in use here already: importing it runs nothing."""
+    if not name.endswith(".py"):
+        return name in sys.modules
+    return any(getattr(module, "__file__", None) == name for module in list(sys.modules.values()))
+
+
 def _import_own(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
@@ -95,9 +103,8 @@ def _import_own(name: str) -> ModuleType:
 
 def _import_path(path: Path, place: str) -> None:
     """Import the file `path` once, under its own name unless another module has it."""
-    for module in list(sys.modules.values()):
-        if getattr(module, "__file__", None) == str(path):
-            return
+    if is_imported(str(path)):
+        return
     name, count = path.stem, 1
     while name in sys.modules:
         count += 1

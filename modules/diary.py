@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from modules.data.base import Examples
 from modules.report.curves import save_curves
-from modules.report.journal import Journal
+from modules.report.journal import Journal, read
 from modules.report.meters import LevelMeter
 from modules.report.pictures import save_samples
 from modules.report.spectra import spectral_norms
@@ -45,6 +45,10 @@ class Diary:
             (folder / "samples").mkdir(parents=True, exist_ok=True)
             self._reference = self._data_samples(examples)
             self.journal = Journal(folder / "metrics.jsonl", first_step)
+            for row in read(self.journal.path):
+                if "sample_distance" in row:
+                    distance = max(row["sample_distance"], row["sample_distance_floor"])
+                    self._best_distance = min(self._best_distance, distance)
             self.runtime.start_trackers(folder)
         self.bar = tqdm(
             total=trainer.num_steps,
@@ -131,7 +135,10 @@ class Diary:
             if len(trainer.data.shape) == 3:
                 x = x.clamp(-1, 1)
             distance, floor = sliced_wasserstein(x, here), sliced_wasserstein(there, here)
-            self._write(step, {"sample_distance": distance, "sample_distance_floor": floor})
+            measured = {"sample_distance": distance}
+            self._write(step, {**measured, "sample_distance_floor": floor})
+            if trainer.best is not None:
+                training.best = trainer.best.after(training.best, step, measured[trainer.best.metric])
             self._best_distance = min(self._best_distance, max(distance, floor))
             if not distance <= WORSE * self._best_distance:  # a NaN warns too
                 self.say(

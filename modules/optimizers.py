@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import gin
 import torch
 from torch import Tensor, nn
 
-from modules.checks import ConfigurationError, check_integer, check_number
+from modules.checks import CheckpointError, ConfigurationError, check_integer, check_number
 
 
 class Optimizer(ABC):
@@ -101,6 +101,65 @@ class Updater:
     def clear(self) -> None:
         """Forget the gradient."""
         self.torch_optimizer.zero_grad(set_to_none=True)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The torch optimizer's state as "parameter's number.name" -> tensor; empty before the first update.
+
+        Raises:
+            CheckpointError: an optimizer of the user's own keeps something else, which would be lost.
+        """
+        return _flat(self.torch_optimizer)
+
+    def restore(self, network: str, tensors: Mapping[str, Tensor], num_updates: int) -> None:
+        """Take over the state after `num_updates` updates.
+
+        Raises:
+            CheckpointError: the tensors are not those that an optimizer of this kind keeps for this network.
+        """
+        expected = self._first_state() if num_updates else {}
+        for key in sorted(expected.keys() | tensors.keys()):
+            if key not in tensors:
+                raise CheckpointError(f'optimizer state of the network "{network}": {key} is missing')
+            if key not in expected:
+                raise CheckpointError(f'optimizer state of the network "{network}": {key} has no place')
+            found, want = ((tuple(t.shape), t.dtype) for t in (tensors[key], expected[key]))
+            if found != want:
+                raise CheckpointError(
+                    f'optimizer state of the network "{network}": {key} is {found}, not {want}'
+                )
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            index, field = key.split(".", 1)
+            parameter = self.parameters[int(index)]
+            if value.shape == parameter.shape:  # fused optimizers go by memory: the formats must agree
+                value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+            state.setdefault(int(index), {})[field] = value
+        groups = self.torch_optimizer.state_dict()["param_groups"]
+        self.torch_optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.num_updates = num_updates
+
+    def _first_state(self) -> dict[str, Tensor]:
+        """What an optimizer of this kind keeps after an update of parameters of these shapes."""
+        copies = [nn.Parameter(torch.zeros_like(p, device="cpu")) for p in self.parameters]
+        optimizer = self.rule.make(copies)
+        for parameter in copies:
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        return _flat(optimizer)
+
+
+def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    found = {}
+    for index, entry in optimizer.state_dict()["state"].items():
+        for key, value in entry.items():
+            if isinstance(value, Tensor):
+                found[f"{index}.{key}"] = value
+            elif value is not None:  # SGD without momentum keeps a None
+                raise CheckpointError(
+                    f"{type(optimizer).__name__} keeps its {key!r} as {type(value).__name__}: a checkpoint "
+                    "holds tensors only, so make it one"
+                )
+    return found
 
 
 @gin.register

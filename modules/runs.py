@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from modules import checkpoints, config
+from modules import checkpoints, config, durable
 from modules.checks import CheckpointError, ConfigurationError, check_choice, check_integer, nearest
+from modules.config_imports import is_imported
 from modules.data.base import Data
 from modules.ema import EMA
 from modules.generation import Generation, Sampled
@@ -139,21 +140,25 @@ def load(
     weights: str = "ema",
     overrides: Sequence[str] = (),
     imports: Sequence[str] = (),
+    trust_imports: bool = False,
 ) -> Run:
     """Rebuild a run.
 
     Args:
         folder: the run's.
-        checkpoint: one of its checkpoints; None: the newest.
+        checkpoint: one of its checkpoints; "best": that of its best step; None: the newest whole one.
         weights: "ema" or "live".
         overrides: gin bindings over the run's own, such as "Langevin.num_steps=30".
-        imports: modules of the user's own, beside those that the run was trained with.
+        imports: modules of the user's own, those that the run was trained with among them.
+        trust_imports: import what the folder names; it is code, which a stranger's folder may name too.
 
     Raises:
         CheckpointError, ConfigurationError: what is missing or doesn't fit, in one line.
     """
     folder = Path(folder)
-    built = saved_config(folder, overrides, imports)
+    built = saved_config(folder, overrides, imports, trust_imports)
+    if checkpoint == "best":
+        checkpoint = checkpoints.best(folder)
     run = Run(folder, built, Path(checkpoint) if checkpoint else checkpoints.latest(folder), weights)
     built.check_used()
     return run
@@ -164,11 +169,18 @@ def save_config(folder: Path, built: config.Config) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     imports = json.dumps({"imports": list(built.imports)}, indent=1) + "\n"
     for name, text in ((CONFIG, built.text), (IMPORTS, imports), ("operative.gin", built.resolved())):
-        (folder / name).write_text(text, encoding="utf-8")
+        durable.replace_file(folder / name, text)
 
 
-def saved_config(folder: Path, overrides: Sequence[str] = (), imports: Sequence[str] = ()) -> config.Config:
-    """The configuration that a run folder holds; it imports what the run was trained with."""
+def saved_config(
+    folder: Path, overrides: Sequence[str] = (), imports: Sequence[str] = (), trust_imports: bool = False
+) -> config.Config:
+    """The configuration that a run folder holds; reading it runs no code but that of `imports`.
+
+    Raises:
+        CheckpointError: the run needs modules that are neither in `imports` nor in use here already, and
+            `trust_imports` doesn't say that its folder may name them.
+    """
     if not (folder / CONFIG).is_file():
         siblings = (
             [str(p.parent) for p in folder.parent.glob(f"*/{CONFIG}")] if folder.parent.is_dir() else []
@@ -176,14 +188,38 @@ def saved_config(folder: Path, overrides: Sequence[str] = (), imports: Sequence[
         raise CheckpointError(
             f"{folder} is not the folder of a run: it has no {CONFIG}.{nearest(str(folder), siblings)}"
         )
-    text = (folder / CONFIG).read_text(encoding="utf-8")
     try:
-        saved = json.loads((folder / IMPORTS).read_text(encoding="utf-8"))["imports"]
-    except FileNotFoundError:
-        saved = []
-    except (ValueError, KeyError, TypeError) as fault:
-        raise CheckpointError(f'{folder / IMPORTS} must hold {{"imports": [...]}} ({fault!r})') from fault
+        text = (folder / CONFIG).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise CheckpointError(f"{folder / CONFIG} cannot be read: {fault}") from fault
+    saved = _saved_imports(folder / IMPORTS)
+    if not trust_imports:
+        named = {_module_name(name) for name in imports}
+        for name in saved:
+            if _module_name(name) not in named and not is_imported(name):
+                raise CheckpointError(
+                    f"{folder} was trained with code of its own, {name}: give that by --import, or "
+                    "--trust-imports to run what the folder names"
+                )
+        saved = [name for name in saved if _module_name(name) not in named]
     return config.load_text(text, overrides, [*saved, *imports])
+
+
+def _saved_imports(file: Path) -> list[str]:
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))["imports"]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as fault:
+        raise CheckpointError(f'{file} must hold {{"imports": [...]}} ({fault!r})') from fault
+    if not isinstance(saved, list) or not all(isinstance(name, str) for name in saved):
+        raise CheckpointError(f'{file} must hold {{"imports": [...]}} of names')
+    return saved
+
+
+def _module_name(name: str) -> str:
+    """A module as the user may name it again: a file from another folder is the same one."""
+    return Path(name).name if name.endswith(".py") else name
 
 
 def is_bound(built: config.Config, key: str) -> bool:

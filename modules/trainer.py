@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import gin
 
 from modules import checkpoints
+from modules.best import Best
 from modules.checks import ConfigurationError, DivergenceError, check_bool, check_instance, check_integer
-from modules.data.base import Data
+from modules.data.base import Data, Examples
 from modules.data.stream import TrainingStream
 from modules.diary import Diary
 from modules.ema import EMA
@@ -19,6 +20,7 @@ from modules.guards import Guard, RaiseOnDivergence
 from modules.methods.base import Method
 from modules.optimizers import Optimizer
 from modules.report import diagnostics
+from modules.run_lock import run_lock
 from modules.runtime import Runtime
 from modules.training import Divergence, Training, check_optimizers
 
@@ -34,6 +36,7 @@ class Trainer:
         generation: how samples are drawn, during training and after.
         ema: averages of the weights.
         runtime: devices, precision, trackers.
+        best: which step's checkpoint is kept as the best; None: none is.
         num_steps: optimizer steps of the whole run.
         batch_size: samples of a step, over all devices and micro-batches.
         per_device_batch_size: the largest micro-batch of a device; fewer than batch_size/processes
@@ -65,6 +68,7 @@ class Trainer:
         num_samples: int = 64,
         keep: int = 3,
         guard: Guard | None = None,
+        best: Best | None = None,
     ) -> None:
         check_instance("Trainer.method", method, Method)
         check_instance("Trainer.data", data, Data)
@@ -74,6 +78,7 @@ class Trainer:
         check_instance("Trainer.ema", ema, (EMA, type(None)))
         check_instance("Trainer.runtime", runtime, (Runtime, type(None)))
         check_instance("Trainer.guard", guard, (Guard, type(None)))
+        check_instance("Trainer.best", best, (Best, type(None)))
         check_integer("Trainer.num_steps", num_steps, low=1)
         check_integer("Trainer.batch_size", batch_size, low=1, high=2**24)
         check_integer("Trainer.seed", seed, low=0)
@@ -114,7 +119,7 @@ class Trainer:
         )
         self.seed, self.horizontal_flip, self.num_workers = seed, horizontal_flip, num_workers
         self.log_every, self.sample_every, self.save_every = log_every, sample_every, save_every
-        self.num_samples, self.keep = num_samples, keep
+        self.num_samples, self.keep, self.best = num_samples, keep, best
         self.guard = guard or RaiseOnDivergence()
 
     def micro_rows(self) -> list[range]:
@@ -133,12 +138,13 @@ class Trainer:
             )
         return [range(rank * share + i, rank * share + i + size) for i in range(0, share, size)]
 
-    def train(self, folder: Path, resume: Path | None = None) -> Training:
+    def train(self, folder: Path, resume: Path | None = None, allow_inexact: bool = False) -> Training:
         """Train to num_steps in a run folder, from its start or from a checkpoint.
 
         Args:
-            folder: made if need be.
+            folder: made if need be; nobody else may be writing there.
             resume: the folder of a checkpoint.
+            allow_inexact: go on from a checkpoint that lacks a part of the state.
 
         Returns:
             the final state; one that a signal stopped has done fewer than num_steps, and is saved.
@@ -160,7 +166,15 @@ class Trainer:
             max_energy=self.guard.max_energy,
         )
         if resume is not None:
-            training.restore(*checkpoints.load(resume))
+            training.restore(*checkpoints.load(resume), allow_inexact)
+        with run_lock(folder) if self.runtime.is_main else nullcontext():
+            self._loop(folder, training, stream, examples, rows)
+        return training
+
+    def _loop(
+        self, folder: Path, training: Training, stream: TrainingStream, examples: Examples, rows: list[range]
+    ) -> None:
+        """The steps that are left, and what happens beside them."""
         diary = Diary(self, folder, training.num_steps_done, examples)
         try:
             with self.runtime.signals.noted():
@@ -170,7 +184,6 @@ class Trainer:
                     self._advance(training, stream, rows, folder, diary)
         finally:
             diary.close()
-        return training
 
     def _advance(
         self, training: Training, stream: TrainingStream, rows: list[range], folder: Path, diary: Diary
@@ -191,6 +204,8 @@ class Trainer:
                     diary.log(training)
                 if self.is_due(self.sample_every, done) and not stopping:
                     diary.sample(training)
+                if training.is_best:  # first: what is saved below says that it is kept
+                    self.save_best(folder, training)
                 if self.is_due(self.save_every, done) or stopping:
                     self.save(folder, training)
                 if self.is_due(self.sample_every, done) or self.is_due(self.save_every, done):
@@ -222,3 +237,9 @@ class Trainer:
             checkpoints.save(path, training.tensors(), training.numbers())
             checkpoints.prune(folder, self.keep)
         self.runtime.wait()
+
+    def save_best(self, folder: Path, training: Training) -> None:
+        """Write the checkpoint of the best step so far, then delete the one before; on the main process."""
+        step = training.num_steps_done
+        checkpoints.save(checkpoints.best_path_of(folder, step), training.tensors(), training.numbers())
+        checkpoints.keep_best(folder, step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from modules.optimizers import Optimizer
 from modules.runtime import Runtime
 from modules.signals import INTERRUPTED, REQUEUE
 from modules.types import Batch, LossOutput
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -82,6 +85,7 @@ class Training:
         self.num_steps_done = self.num_skips = self.num_rollbacks = self.stop_code = 0
         self.rolled_back_to: int | None = None
         self.lr_factor = 1.0
+        self.best: dict[str, Any] | None = None  # see Best.after
 
     def step(
         self, batches: list[Batch], rows: list[range]
@@ -184,17 +188,8 @@ class Training:
         for name in self.networks:
             groups[name] = dict(self.networks[name].state_dict())
             groups[f"{name}_ema"] = dict(self.averages[name].state_dict())
-            state = self.updaters[name].torch_optimizer.state_dict()["state"]
-            groups[f"{name}_optimizer"] = {
-                f"{index}.{key}": value
-                for index, entry in state.items()
-                for key, value in entry.items()
-                if isinstance(value, Tensor)  # SGD without momentum keeps a None
-            }
-        return {
-            group: {name: tensor.contiguous() for name, tensor in tensors.items()}
-            for group, tensors in groups.items()
-        }
+            groups[f"{name}_optimizer"] = self.updaters[name].tensors()
+        return groups
 
     def numbers(self) -> dict[str, Any]:
         """The rest of the state, for JSON."""
@@ -206,31 +201,67 @@ class Training:
             "rollbacks": self.num_rollbacks,
             "rolled_back_to": self.rolled_back_to,
             "lr_factor": self.lr_factor,
+            "best": self.best,
         }
 
-    def restore(self, tensors: dict[str, dict[str, Tensor]], numbers: Mapping[str, Any]) -> None:
-        """Take over what `tensors` and `numbers` gave. Raises CheckpointError where they don't fit."""
+    @property
+    def is_best(self) -> bool:
+        """Whether the step just done is the best so far, on the process that measures."""
+        return self.best is not None and self.best["step"] == self.num_steps_done
+
+    def restore(
+        self, tensors: dict[str, dict[str, Tensor]], numbers: Mapping[str, Any], allow_inexact: bool = False
+    ) -> None:
+        """Take over what `tensors` and `numbers` gave.
+
+        Args:
+            allow_inexact: averages and optimizers whose state is missing start anew, with a line in the log.
+
+        Raises:
+            CheckpointError: they don't fit; without `allow_inexact` also, where a part is missing.
+        """
         for name, network in self.networks.items():
-            if f"{name}_optimizer" not in tensors or name not in numbers["updates"]:
-                raise CheckpointError(f'the checkpoint has no optimizer state of the network "{name}"')
             load_weights(network, tensors, name)
-            load_weights(self.averages[name], tensors, f"{name}_ema")
-            updater = self.updaters[name]
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in tensors[f"{name}_optimizer"].items():
-                index, field = key.split(".", 1)
-                parameter = updater.parameters[int(index)]
-                if value.shape == parameter.shape:  # fused optimizers go by memory: the formats must agree
-                    value = torch.empty_like(parameter).copy_(value)
-                state.setdefault(int(index), {})[field] = value
-            groups = updater.torch_optimizer.state_dict()["param_groups"]
-            updater.torch_optimizer.load_state_dict({"state": state, "param_groups": groups})
-            updater.num_updates = numbers["updates"][name]
-        self.num_steps_done = numbers["step"]
+            if allow_inexact and f"{name}_ema" not in tensors:
+                _log.warning('the averages of the network "%s" are missing and start from its weights', name)
+                load_weights(self.averages[name], tensors, name)
+            else:
+                load_weights(self.averages[name], tensors, f"{name}_ema")
+            state, updates = tensors.get(f"{name}_optimizer"), _updates(numbers, name)
+            if state is not None and updates is not None:
+                self.updaters[name].restore(name, state, updates)
+            elif allow_inexact:
+                _log.warning('the optimizer of the network "%s" starts anew: its state is missing', name)
+            else:
+                raise CheckpointError(
+                    f'the checkpoint has no optimizer state of the network "{name}": add --allow-inexact to '
+                    "start it anew"
+                )
+        if "best" not in numbers and not allow_inexact:
+            raise CheckpointError(
+                "the checkpoint lacks the best step so far: add --allow-inexact to forget it"
+            )
+        self.num_steps_done, self.best = numbers["step"], _best(numbers)
         # states from before there were guards had no faults
         self.num_skips, self.num_rollbacks = numbers.get("skips", 0), numbers.get("rollbacks", 0)
         self.rolled_back_to = numbers.get("rolled_back_to")
         self.lr_factor = numbers.get("lr_factor", 1.0)
+
+
+def _updates(numbers: Mapping[str, Any], name: str) -> int | None:
+    updates = numbers.get("updates")
+    count = updates.get(name) if isinstance(updates, dict) else None
+    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
+
+
+def _best(numbers: Mapping[str, Any]) -> dict[str, Any] | None:
+    best = numbers.get("best")
+    if best is None:
+        return None
+    kinds = {"metric": (str,), "value": (int, float), "step": (int,)}
+    if not isinstance(best, dict) or not all(isinstance(best.get(key), kind) for key, kind in kinds.items()):
+        raise CheckpointError(f"the checkpoint's best step is not one: {str(best)[:100]}")
+    return best
 
 
 def _not_finite(outputs: list[LossOutput]) -> Tensor:
@@ -249,6 +280,12 @@ def load_weights(network: nn.Module, tensors: dict[str, dict[str, Tensor]], grou
     """Load one group of a checkpoint into a network. Raises CheckpointError naming what doesn't fit."""
     if group not in tensors:
         raise CheckpointError(f"the checkpoint has no group {group!r}, only {', '.join(sorted(tensors))}")
+    for key, value in network.state_dict().items():
+        if key in tensors[group] and tensors[group][key].dtype != value.dtype:
+            raise CheckpointError(
+                f"group {group!r} doesn't fit the configured network: {key} is {tensors[group][key].dtype}, "
+                f"not {value.dtype}"
+            )
     try:
         network.load_state_dict(tensors[group])
     except RuntimeError as fault:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 import launch
+from tests import forks
 from tests.tiny import TINY
 
 # the tests' networks are small: a second thread costs more than it gives, here and in what tests start
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def parent() -> Iterator[forks.Parent]:
+    """A process that has imported everything, to fork children from."""
+    with forks.parent() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A package or module -> its layer; what is imported lies in the same layer or below. Tasks are on top: each
 # is a command of launch.py, which rebuilds runs from their configuration.
 LAYERS = {
-    **dict.fromkeys(("types", "tensors", "noise", "checks", "signals"), 0),
+    **dict.fromkeys(("types", "tensors", "noise", "checks", "signals", "durable", "run_lock", "best"), 0),
     **dict.fromkeys(("schedules", "layers", "data", "ema", "optimizers"), 1),
     **dict.fromkeys(("forward", "energies", "initializers"), 2),
     **dict.fromkeys(("recovery", "guidance"), 3),
@@ -131,6 +131,28 @@ def test_the_gin_folder_holds_data_only():
 def test_no_file_hides_a_package_or_takes_anything():
     names = {path.stem for path in (ROOT / "modules").rglob("*.py")}
     assert names & {"datasets", "evaluate", "accelerate", "gin", "utils", "helpers", "common"} == set()
+
+
+def test_nothing_is_unpickled_or_evaluated():
+    """No module calls what executes a file's content (accelerate pickles among a run's own processes)."""
+    names = {"eval", "exec", "__import__", "load_checkpoint_in_model"}
+    attributes = {
+        "torch.load",
+        "np.load",
+        "numpy.load",
+        "pickle.load",
+        "pickle.loads",
+        "joblib.load",
+        "yaml.load",
+    }
+    found = [
+        f"{module}:{node.lineno} {ast.unparse(node.func)}"
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in names | attributes
+    ]
+    assert found == []
+    assert _users("pickle") | _users("dill") | _users("cloudpickle") | _users("joblib") == set()
 
 
 def test_constructors_swallow_nothing():

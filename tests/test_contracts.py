@@ -22,6 +22,7 @@ from torch import Tensor, nn
 import modules
 import modules.data
 from modules import checkpoints
+from modules.best import Best
 from modules.data.base import Data, Examples
 from modules.data.digits import Digits
 from modules.data.hub import HuggingFaceData
@@ -101,7 +102,7 @@ TABLES: list[tuple[type, dict]] = [
     (Energy, ENERGIES),
     (Initializer, INITIALIZERS),
 ]
-SINGLE = {EMA, Generation, Runtime, Trainer}  # one of a kind, with test files of their own
+SINGLE = {Best, EMA, Generation, Runtime, Trainer}  # one of a kind, with test files of their own
 
 
 def _classes() -> set[type]:

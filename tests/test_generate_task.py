@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import launch
-from modules import runs
+from modules import checkpoints, runs
 from modules.report.pictures import to_bytes
 from tests.tiny import TINY
 
@@ -48,6 +48,14 @@ def test_the_batch_size_makes_no_difference(five, tiny_run, tmp_path):
     assert one.keys() == other.keys()
     for name, pixels in one.items():
         assert abs(pixels - other[name]).max() <= 1  # float32 sums differ in their last digit
+
+
+def test_the_best_checkpoint_by_name(tiny_run, tmp_path):
+    assert checkpoints.best(tiny_run).name == "best_step_00000004"
+    assert _generate(tiny_run, tmp_path / "best", "--num", "2", "--checkpoint", "best") == 0
+    assert _generate(tiny_run, tmp_path / "last", "--num", "2") == 0
+    one, other = _pictures(tmp_path / "best"), _pictures(tmp_path / "last")
+    assert all((one[name] == other[name]).all() for name in one) and len(one) == 2
 
 
 def test_a_label_guidance_and_one_array(tiny_run, tmp_path):
@@ -103,6 +111,7 @@ FAULTS = {
     "a digit that is no number": (["--label", "²"], "no class is named '²'"),
     "infinite guidance": (["--guidance", "inf"], "ClassifierFreeGuidance.scale must be finite, got inf"),
     "unknown class": (["--label", "cat"], "no class is named 'cat'"),
+    "the best, without samples": (["--checkpoint", "best"], "has no best checkpoint"),
     "no such checkpoint": (["--checkpoint", "step_9"], "step_9 is no checkpoint"),
     "an unused setting": (["--set", "energy/AdamW.lr=1.0"], "energy/AdamW.lr"),
     "a format": (["--format", "jpg"], "'jpg'"),

@@ -73,6 +73,7 @@ def test_a_task_gets_its_own_and_the_common_options(greet):
         "run": "runs/x",
         "resume": "latest",
         "dry_run": True,
+        "trust_imports": False,
         "traceback": False,
     }
 
@@ -166,8 +167,27 @@ def test_help_lists_tasks_their_options_and_examples(greet, capsys):
     assert "options of --task greet" in text and "--whom" in text
     assert "  greet " in text and "Greet someone, in a file." in text and "helper" not in text
     assert "python launch.py --gin gin/cdrl_digits.gin" in text
-    for option in ("--gin", "--set", "--import", "--output", "--resume", "--dry-run", "--run"):
+    for option in (
+        "--gin",
+        "--set",
+        "--import",
+        "--trust-imports",
+        "--output",
+        "--resume",
+        "--dry-run",
+        "--run",
+    ):
         assert f"{option} " in text
+
+
+@pytest.mark.parametrize(
+    "task, options",
+    [("train", ("--keep N", "--allow-changes", "--allow-inexact")), ("verify", ("--data",))],
+)
+def test_help_of_a_task_lists_its_own_options(capsys, task, options):
+    assert launch.main(["--task", task, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {option} " in text for option in options)
 
 
 def test_help_lists_the_gin_files_with_their_purpose(greet, capsys, monkeypatch):

@@ -145,11 +145,15 @@ def test_they_resume_exactly(trained, capsys):
 
 
 def test_they_sample_in_a_new_process(trained):
-    """Nothing but the run folder is named: it knows the file that it needs."""
+    """The run folder knows the file that it needs, and imports it when it is told to or the file is named."""
     command = ["--task", "generate", "--run", str(trained / "run"), "--num", "3", "--format", "npz"]
     program = [sys.executable, str(Path(launch.__file__)), *command, "--output", str(trained / "out")]
-    done = subprocess.run(program, cwd=trained, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    refused = subprocess.run(program, cwd=trained, capture_output=True, text=True, timeout=120)
+    assert refused.returncode == 2 and "trained with code of its own" in refused.stderr
+    assert refused.stderr.count("\n") == 1 and not (trained / "out").exists()
+    for words in (["--trust-imports"], ["--import", "mine.py"]):
+        done = subprocess.run([*program, *words], cwd=trained, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
     images = np.load(trained / "out" / "samples.npz")["images"].astype(int)
     here = runs.load(trained / "run").generate(3, [0, 1, 2]).x
     assert abs(images - ((here.clamp(-1, 1) + 1) * 127.5).round().int().numpy()).max() <= 1
@@ -160,6 +164,7 @@ def test_a_file_that_is_gone_is_named(trained, tmp_path, capsys):
     shutil.copytree(trained / "run", tmp_path / "run")
     text = (tmp_path / "run" / "config.json").read_text()
     (tmp_path / "run" / "config.json").write_text(text.replace("mine.py", "lost.py"))
-    assert launch.main(["--task", "generate", "--run", str(tmp_path / "run")]) == 2
-    printed = capsys.readouterr().err
-    assert "lost.py" in printed and "no such file" in printed and printed.count("\n") == 1
+    for words, expected in (([], "code of its own"), (["--trust-imports"], "no such file")):
+        assert launch.main(["--task", "generate", "--run", str(tmp_path / "run"), *words]) == 2
+        printed = capsys.readouterr().err
+        assert "lost.py" in printed and expected in printed and printed.count("\n") == 1

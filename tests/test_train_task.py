@@ -101,6 +101,84 @@ def test_resuming_an_interrupted_run(folder, capsys):
     assert "ENERGY_LR = 0.01" in (folder / "cut" / "config.gin").read_text()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A run with checkpoints of steps 1 to 4."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "tiny.gin").write_text(TINY.replace("sample_every = 4", "sample_every = 0"))
+    words = ["--gin", str(folder / "tiny.gin"), "--output", str(folder / "run"), "--keep", "9"]
+    assert launch.main([*words, "--set", "Trainer.save_every=1"]) == 0
+    return folder / "run"
+
+
+def _flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+
+
+def test_keep_goes_over_the_configuration(whole, folder, capsys):
+    assert len(checkpoints.of_run(whole)) == 4  # Trainer.keep is 3
+    assert _launch("--output", "run", "--keep", "1") == 0
+    assert [path.name for path in checkpoints.of_run(folder / "run")] == ["step_00000004"]
+    # how many are kept is no part of what is trained
+    words = ("--resume", "--set", "NUM_STEPS=6", "--allow-changes", "--keep", "2", "--output", "run")
+    assert _launch(*words) == 0
+    assert [checkpoints.step_of(path) for path in checkpoints.of_run(folder / "run")] == [4, 6]
+    capsys.readouterr()
+    assert _launch("--output", "other", "--keep", "0") == 2
+    assert "--keep must be at least 1, got 0" in capsys.readouterr().err
+    assert not (folder / "other").exists()
+
+
+def test_the_latest_falls_back_and_says_so_and_a_named_one_never_does(whole, folder, capsys, caplog):
+    run = Path(shutil.copytree(whole, folder / "run"))
+    last = checkpoints.load(checkpoints.path_of(whole, 4))
+    for step, name in ((3, "energy_ema"), (4, "initializer")):
+        _flip(checkpoints.path_of(run, step) / f"{name}.safetensors")
+    assert launch.main(["--resume", str(checkpoints.path_of(run, 4))]) == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "initializer.safetensors was changed" in printed
+    assert caplog.records == []
+    assert launch.main(["--output", str(run), "--resume"]) == 0
+    lines = [record.message for record in caplog.records]
+    assert len(lines) == 2 and all("passed over" in line and "step_00000002" in line for line in lines)
+    assert "initializer.safetensors" in lines[0] and "energy_ema.safetensors" in lines[1]
+    # the broken ones were made anew
+    again = checkpoints.load(checkpoints.path_of(run, 4))
+    assert again[1] == last[1]
+    for group, tensors in last[0].items():
+        assert all(torch.equal(tensors[key], again[0][group][key]) for key in tensors), group
+    assert launch.main(["--task", "verify", "--run", str(run)]) == 0
+
+
+LOST = {
+    "optimizer state": ("energy_optimizer", 'no optimizer state of the network "energy"', "starts anew"),
+    "averages": ("energy_ema", "no group 'energy_ema'", "start from its weights"),
+    "the best step": ("best", "lacks the best step", ""),
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_missing_state_is_an_error_unless_it_is_allowed(whole, folder, capsys, caplog, what):
+    group, expected, said = LOST[what]
+    path = checkpoints.path_of(folder / "run", 2)
+    shutil.copytree(whole, folder / "run", ignore=shutil.ignore_patterns("step_*"))
+    tensors, state = checkpoints.load(checkpoints.path_of(whole, 2))
+    del state["groups"]
+    tensors.pop(group, None)
+    state.pop(group, None)
+    checkpoints.save(path, tensors, state)
+    words = ["--output", str(folder / "run"), "--resume"]
+    capsys.readouterr()
+    assert launch.main(words) == 2
+    printed = capsys.readouterr().err
+    assert expected in printed and printed.count("\n") == 1
+    assert launch.main([*words, "--allow-inexact"]) == 0
+    assert said in caplog.text
+    assert checkpoints.load(checkpoints.latest(folder / "run"))[1]["step"] == 4
+
+
 FAULTS = {
     "nothing to train": ([], "name a gin file"),
     "nothing to resume": (["--resume"], "name the run by --output"),

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from modules import durable
+
 
 class Journal:
     """Appends rows to metrics.jsonl; rows after a resumed step are dropped first."""
@@ -14,7 +16,7 @@ class Journal:
     def __init__(self, path: Path, first_step: int = 0) -> None:
         self.path = path
         kept = [row for row in read(path) if row["step"] <= first_step] if path.exists() else []
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        durable.replace_file(path, "".join(json.dumps(row) + "\n" for row in kept))
         self.seconds_before = max((row.get("seconds", 0.0) for row in kept), default=0.0)
 
     def write(self, row: Mapping[str, Any]) -> None:
@@ -26,11 +28,13 @@ class Journal:
 def read(path: Path) -> list[dict[str, Any]]:
     """All complete rows."""
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:  # the last line of a run that was killed while writing it
             continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows.append(row)
     return rows
 
 

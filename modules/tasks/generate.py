@@ -20,7 +20,7 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     add("--guidance", type=float, metavar="W", help="classifier-free guidance scale; 0 = conditional")
     add("--seed", type=int, default=0, help="image i depends on (seed, i) alone (default 0)")
     add("--batch-size", type=int, default=256, help="images at once on a device (default 256)")
-    add("--checkpoint", metavar="DIR", help="a checkpoint of the run (default: the newest)")
+    add("--checkpoint", metavar="DIR", help='a checkpoint of the run, or "best" (default: the newest)')
     add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
     add("--format", choices=("png", "npz"), default="png", help="a PNG for each image, or one array file")
 
@@ -41,7 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
     from modules.sampling import sample_batches
 
     trained = runs.load(
-        arguments.run, arguments.checkpoint, arguments.weights, arguments.overrides, arguments.imports
+        arguments.run,
+        arguments.checkpoint,
+        arguments.weights,
+        arguments.overrides,
+        arguments.imports,
+        arguments.trust_imports,
     )
     runtime, num = trained.runtime, arguments.num
     generation = trained.guided(arguments.guidance)

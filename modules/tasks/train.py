@@ -6,10 +6,12 @@ import argparse
 import difflib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modules.checks import CheckpointError, ConfigurationError
+from modules.checks import CheckpointError, ConfigurationError, check_integer
 
 if TYPE_CHECKING:
     from modules.config import Config
@@ -18,37 +20,60 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
     """Options of training beyond the common ones."""
-    parser.add_argument(
+    add = parser.add_argument
+    add("--keep", type=int, metavar="N", help="periodic checkpoints that stay, over Trainer.keep")
+    add(
         "--allow-changes",
         action="store_true",
         help="with --resume: go on although the configuration differs from the run's",
+    )
+    add(
+        "--allow-inexact",
+        action="store_true",
+        help="with --resume: start anew what the checkpoint lacks, such as an optimizer's state",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or with --dry-run say what would be trained."""
+    from modules import checkpoints
+
+    folder = _folder(arguments)
+    # at once, before anything slow; a new folder is made only when all is well
+    with _lock(folder, wanted=folder.is_dir() and _is_main() and not arguments.dry_run) as locked:
+        if locked:
+            checkpoints.clean(folder / "checkpoints")
+        return _run(arguments, folder)
+
+
+def _run(arguments: argparse.Namespace, folder: Path) -> int:
     import torch
 
     from modules import runs
 
-    folder = _folder(arguments)
     checkpoint = _checkpoint(arguments, folder)
     config = _config(arguments, checkpoint)
     if checkpoint and not arguments.allow_changes:
-        _check_unchanged(checkpoint, config)
+        _check_unchanged(checkpoint, config, arguments.trust_imports)
 
     # the one use of the global generator: initial weights
     torch.manual_seed(_seed(config))
     trainer: Trainer = config.build("Trainer")
     config.check_used()
+    if arguments.keep is not None:
+        check_integer("--keep", arguments.keep, low=1)
+        trainer.keep = arguments.keep
     if arguments.dry_run:
         print(description(config, trainer))
         return 0
 
     trainer.micro_rows()  # refuses batch sizes that don't fit the processes, before anything is written
-    if trainer.runtime.is_main:
-        runs.save_config(folder, config)
-    training = trainer.train(folder, checkpoint)
+    with _lock(folder, wanted=trainer.runtime.is_main) as locked:
+        if locked:
+            if arguments.resume != "latest":
+                _checkpoint(arguments, folder)  # a new folder still: nobody was faster
+            runs.save_config(folder, config)
+        training = trainer.train(folder, checkpoint, arguments.allow_inexact)
     if training.stop_code and training.num_steps_done < trainer.num_steps:
         if trainer.runtime.is_main:
             done = f"stopped by a signal after step {training.num_steps_done:,}, which is saved"
@@ -56,10 +81,25 @@ def run(arguments: argparse.Namespace) -> int:
         trainer.runtime.finish()
         return training.stop_code
     if trainer.runtime.is_main:
+        imports = "".join(f" --import {name}" for name in config.imports)
         print(f"{folder}: samples/, curves.png, metrics.jsonl, checkpoints/")
-        print(f"sample it: python launch.py --task generate --run {folder} --num 64")
+        print(f"sample it: python launch.py --task generate --run {folder} --num 64{imports}")
     trainer.runtime.finish()
     return 0
+
+
+@contextmanager
+def _lock(folder: Path, wanted: bool) -> Iterator[bool]:
+    """Hold the run folder where that is wanted; gives `wanted`."""
+    from modules.run_lock import run_lock
+
+    with run_lock(folder) if wanted else nullcontext():
+        yield wanted
+
+
+def _is_main() -> bool:
+    """Whether this process is the launcher's first, before devices and processes are set up."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _folder(arguments: argparse.Namespace) -> Path:
@@ -92,18 +132,18 @@ def _checkpoint(arguments: argparse.Namespace, folder: Path) -> Path | None:
     if arguments.resume == "latest":
         return checkpoints.latest(folder)
     path = Path(arguments.resume) if arguments.resume else None
-    present = checkpoints.of_run(folder)
+    present = checkpoints.all_of_run(folder)
     if path and not path.is_dir():
         raise CheckpointError(f"--resume {path}: there is no such folder")
     if path and _run_of(path) == folder.absolute():
-        if present[-1].name > path.name:
+        if present and checkpoints.step_of(present[-1]) > checkpoints.step_of(path):
             raise CheckpointError(
                 f"{folder} has gone on to {present[-1].name}: delete what comes after {path.name}, or branch "
                 "off by --output another folder"
             )
         return path
     # under several processes the main one may have begun to write already
-    if present and not arguments.dry_run and os.environ.get("RANK", "0") == "0":
+    if present and not arguments.dry_run and _is_main():
         raise CheckpointError(f"{folder} holds a run already: add --resume, or --output another folder")
     return path
 
@@ -116,15 +156,18 @@ def _config(arguments: argparse.Namespace, checkpoint: Path | None) -> Config:
         return config.load(arguments.gin, arguments.overrides, arguments.imports)
     if checkpoint is None:
         raise ConfigurationError("nothing to train: name a gin file, such as --gin gin/cdrl_digits.gin")
-    return runs.saved_config(_run_of(checkpoint), arguments.overrides, arguments.imports)
+    return runs.saved_config(
+        _run_of(checkpoint), arguments.overrides, arguments.imports, arguments.trust_imports
+    )
 
 
-def _check_unchanged(checkpoint: Path, config: Config) -> None:
+def _check_unchanged(checkpoint: Path, config: Config, trust_imports: bool) -> None:
     """Raise, with the difference, unless the run was made by this configuration."""
     from modules import runs
 
     folder = _run_of(checkpoint)
-    saved = runs.saved_config(folder).text.splitlines()
+    before = runs.saved_config(folder, imports=config.imports, trust_imports=trust_imports)
+    saved = before.text.splitlines()
     lines = difflib.ndiff(saved, config.text.splitlines())
     changed = [line for line in lines if line[0] in "+-" and line[2:].strip()]
     if changed:

@@ -1,0 +1,77 @@
+"""How much of a run goes into saving: seconds of steps and of saves, interleaved in one process.
+
+    python -m benchmarks.save_time --gin gin/cdrl_digits.gin --steps 100
+
+Prints the median and the worst save, its share of the run at a save every --save-every steps, and what share
+drawing curves.png adds, which happens as often.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from modules import checkpoints, config
+from modules.data.stream import TrainingStream
+from modules.diary import Diary
+from modules.trainer import Trainer
+from modules.training import Training
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--gin", action="append", required=True)
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument("--steps", type=int, default=100, help="steps measured (default 100)")
+    parser.add_argument("--save-every", type=int, default=500, help="of the run in question (default 500)")
+    parser.add_argument("--folder", type=Path, help="where to save (default: the system's temporary folder)")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    trainer: Trainer = config.load(arguments.gin, arguments.overrides).build("Trainer")
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        seconds = measure(trainer, arguments.steps, Path(folder))
+        size = sum(f.stat().st_size for f in checkpoints.latest(Path(folder)).iterdir())
+    step = statistics.median(seconds["step"])
+    print(f"step {step * 1e3:.1f} ms, checkpoint {size / 1e6:.2f} MB")
+    for name in ("save", "curves"):
+        for kind, value in (("median", statistics.median(seconds[name])), ("worst", max(seconds[name]))):
+            share = value / (arguments.save_every * step + value)
+            print(
+                f"{name:6} {kind:6} {value * 1e3:8.1f} ms  {share:7.3%} of a run every {arguments.save_every}"
+            )
+
+
+def measure(trainer: Trainer, num_steps: int, folder: Path) -> dict[str, list[float]]:
+    """Seconds of each step, and every 5 steps of a save and of drawing the curves so far."""
+    examples = trainer.data.open()
+    training = Training(trainer.method, trainer.optimizers, trainer.ema, trainer.runtime, trainer.seed)
+    stream = TrainingStream(examples, trainer.batch_size, trainer.seed, trainer.horizontal_flip)
+    diary, rows = Diary(trainer, folder, 0, examples), trainer.micro_rows()
+    seconds: dict[str, list[float]] = {"step": [], "save": [], "curves": []}
+    try:
+        for number, batches in zip(range(5 + num_steps), stream.iterate(0, rows), strict=False):
+            began = time.perf_counter()
+            figures, outputs = training.step(batches, rows)
+            seconds["step"].append(time.perf_counter() - began)
+            diary.watch(figures, outputs)
+            diary.log(training)
+            if number % 5 == 4:
+                for name, act in (
+                    ("save", lambda: trainer.save(folder, training)),
+                    ("curves", lambda: diary.draw_curves(last=True)),
+                ):
+                    began = time.perf_counter()
+                    act()
+                    seconds[name].append(time.perf_counter() - began)
+    finally:
+        diary.close()
+    return {name: values[1:] if name != "step" else values[5:] for name, values in seconds.items()}
+
+
+if __name__ == "__main__":
+    main()
