@@ -85,17 +85,6 @@ Trainer.sample_every = 0
 """
 
 
-# names are not resolved, as without a network
-UNPLUGGED = """\
-import socket
-
-def lost(*arguments, **named):
-    raise socket.gaierror(-3, "Temporary failure in name resolution")
-
-socket.getaddrinfo = lost
-"""
-
-
 @pytest.mark.parametrize(
     "offline",
     [
@@ -105,7 +94,18 @@ socket.getaddrinfo = lost
 )
 def test_a_first_download_is_one_line_with_the_command_that_fetches_it(tmp_path, offline):
     (tmp_path / "hub.gin").write_text(HUB)
-    program = f"{'' if offline else UNPLUGGED}import sys, launch\nsys.exit(launch.main(['--gin', 'hub.gin']))"
+    # by fate: names are not resolved, as without a network
+    unplugged = (
+        ""
+        if offline
+        else (
+            "import socket\n"
+            "def lost(*arguments, **named):\n"
+            "    raise socket.gaierror(-3, 'Temporary failure in name resolution')\n"
+            "socket.getaddrinfo = lost\n"
+        )
+    )
+    program = f"{unplugged}import sys, launch\nsys.exit(launch.main(['--gin', 'hub.gin']))"
     done = _python(program, tmp_path, offline)
     assert done.returncode == 2, done.stderr[-2000:]
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
