@@ -281,6 +281,11 @@ FAULTS = {
         {},
         "a.parquet cannot be",
     ),
+    "truncated arrow": (
+        lambda: os.truncate(arrow(labelled(), "a.arrow"), 900) or "a.arrow",
+        {},
+        "a.arrow cannot be read as arrow",
+    ),
     "other file": (lambda: Path("a.zip").write_bytes(b"x") and "a.zip", {}, "neither .parquet nor .arrow"),
     "split": (
         lambda: parquet(labelled(), "set/train.parquet") and "set",
