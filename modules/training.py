@@ -189,7 +189,10 @@ class Training:
             groups[name] = dict(self.networks[name].state_dict())
             groups[f"{name}_ema"] = dict(self.averages[name].state_dict())
             groups[f"{name}_optimizer"] = self.updaters[name].tensors()
-        return groups
+        return {
+            group: {name: tensor.contiguous() for name, tensor in tensors.items()}
+            for group, tensors in groups.items()
+        }
 
     def numbers(self) -> dict[str, Any]:
         """The rest of the state, for JSON."""

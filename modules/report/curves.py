@@ -111,7 +111,7 @@ def _rollbacks(rows: list[dict[str, Any]]) -> list[int]:
 
 def _series(rows: list[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
     """Steps and values, where there are any."""
-    having = [row for row in rows if name in row]
+    having = [row for row in rows if isinstance(row.get(name), (int, float))]  # a damaged file has others
     return [row["step"] for row in having], [row[name] for row in having]
 
 
