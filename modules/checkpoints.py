@@ -125,7 +125,7 @@ def save(path: Path, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any
 
 
 def clean(folder: Path) -> None:
-    """Remove what killed saves left in a folder of checkpoints; nobody else may be writing there."""
+    """Remove what killed writers left in a run folder or in its checkpoints; nobody may be writing there."""
     if folder.is_dir():
         durable.clean(folder)
 

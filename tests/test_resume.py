@@ -155,7 +155,7 @@ def _assert_same_state(one: Path, other: Path, but: frozenset[str] = frozenset()
 KILLS = {  # gin file, place, its number, the step to go on from (0: none was saved)
     "before the first save": ("points", "before a micro-batch", 2, 0),
     "after step 1, in the warm start": ("points", "after a save", 1, 1),
-    "after the saves of a best step": ("points", "after a save", 3, 3),
+    "after the saves of a best step": ("points", "after a save", 8, 8),
     "in the warm-up of the rate, mid-epoch": ("points", "after a save", 2, 2),
     "at the end of an epoch": ("points", "after a save", 5, 5),
     "between two micro-batches": ("points", "before a micro-batch", 12, 5),

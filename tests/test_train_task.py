@@ -117,6 +117,15 @@ def _flip(file: Path) -> None:
     file.write_bytes(data)
 
 
+def test_a_start_removes_what_killed_writers_left(whole, folder):
+    run = Path(shutil.copytree(whole, folder / "run"))
+    left = [".config.gin.77.unfinished", "checkpoints/.step_00000003.77.unfinished"]
+    for name in left:
+        (run / name).write_text("half")
+    assert launch.main(["--output", str(run), "--resume"]) == 0
+    assert not any((run / name).exists() for name in left) and checkpoints.latest(run).name == "step_00000004"
+
+
 def test_keep_goes_over_the_configuration(whole, folder, capsys):
     assert len(checkpoints.of_run(whole)) == 4  # Trainer.keep is 3
     assert _launch("--output", "run", "--keep", "1") == 0

@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     # at once, before anything slow; a new folder is made only when all is well
     with _lock(folder, wanted=folder.is_dir() and _is_main() and not arguments.dry_run) as locked:
         if locked:
-            checkpoints.clean(folder / "checkpoints")
+            for place in (folder, folder / "checkpoints"):
+                checkpoints.clean(place)
         return _run(arguments, folder)
 
 
