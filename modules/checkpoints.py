@@ -77,7 +77,7 @@ def latest(run: Path) -> Path:
     Raises:
         CheckpointError: there is none, or none is whole.
     """
-    found = all_of_run(run)
+    found = sorted(all_of_run(run), key=_age)
     if not found:
         raise CheckpointError(f"{run} has no checkpoint: train it first, or name another run")
     faults: list[CheckpointError] = []
@@ -91,6 +91,15 @@ def latest(run: Path) -> Path:
                 _say(f"passed over a broken checkpoint for {path.name}: {passed}")
             return path
     raise CheckpointError(f"{run} has no whole checkpoint; the newest: {faults[0]}")
+
+
+def _age(path: Path) -> tuple[int, int]:
+    """Rollbacks before the step: the best step of a way that was left is older than the way back."""
+    try:
+        rollbacks = json.loads((path / STATE).read_text(encoding="utf-8"))["rollbacks"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        rollbacks = 0  # from before there were any, or broken: loading says so
+    return (rollbacks if isinstance(rollbacks, int) else 0), step_of(path)
 
 
 def save(path: Path, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
@@ -140,6 +149,13 @@ def load(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     state = _state(path, manifest)
     tensors = {name: _tensors(path / f"{name}.safetensors") for name in state["groups"]}
     return tensors, state
+
+
+def drop_after(run: Path, step: int) -> None:
+    """Delete the periodic checkpoints of later steps."""
+    for path in of_run(run):
+        if step_of(path) > step:
+            _remove(path)
 
 
 def prune(run: Path, keep: int) -> None:

@@ -100,10 +100,21 @@ class Rollback(Guard):
         training.restore(*checkpoints.load(found[-2] if again else found[-1]))
         training.num_rollbacks, training.lr_factor = count, factor
         training.rolled_back_to = training.num_steps_done
+        self._record(training, run)
         return (
             f"back to step {training.num_steps_done}, learning rates x {factor:g}, "
             f"number {count} of at most {self.max_rollbacks}"
         )
+
+    @staticmethod
+    def _record(training: Training, run: Path) -> None:
+        """Drop the periodic checkpoints of the way that was left; save the count before a crash loses it."""
+        training.runtime.wait()  # all have read what they go back to
+        if training.runtime.is_main:
+            step = training.num_steps_done
+            checkpoints.drop_after(run, step)
+            checkpoints.save(checkpoints.path_of(run, step), training.tensors(), training.numbers())
+        training.runtime.wait()
 
 
 def _step(checkpoint: Path) -> int:

@@ -246,9 +246,17 @@ class Training:
             )
         self.num_steps_done, self.best = numbers["step"], _best(numbers)
         # states from before there were guards had no faults
-        self.num_skips, self.num_rollbacks = numbers.get("skips", 0), numbers.get("rollbacks", 0)
-        self.rolled_back_to = numbers.get("rolled_back_to")
-        self.lr_factor = numbers.get("lr_factor", 1.0)
+        self.num_skips, self.num_rollbacks = (int(_number(numbers, n, 0)) for n in ("skips", "rollbacks"))
+        back = numbers.get("rolled_back_to")
+        self.rolled_back_to = None if back is None else int(_number(numbers, "rolled_back_to", 0))
+        self.lr_factor = _number(numbers, "lr_factor", 1.0)
+
+
+def _number(numbers: Mapping[str, Any], name: str, default: float) -> float:
+    value = numbers.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2**63:
+        raise CheckpointError(f"the checkpoint's {name} is no number: {str(value)[:100]}")
+    return value
 
 
 def _updates(numbers: Mapping[str, Any], name: str) -> int | None:

@@ -291,6 +291,21 @@ def test_a_second_rollback_to_the_same_checkpoint_goes_to_the_one_before(tmp_pat
     assert [path.name[-1] for path in checkpoints.of_run(tmp_path)] == ["0", "2", "4"]
 
 
+def test_the_way_that_was_left_is_never_resumed(tmp_path):
+    """Back at step 2: steps 4 and 6 are gone, and 6 as the best step counts as older than the way back."""
+    trainer = trainer_of(FaultySampler("nan", 99), Rollback(), save_every=2)
+    training = trainer.train(tmp_path)
+    assert [checkpoints.step_of(path) for path in checkpoints.of_run(tmp_path)] == [0, 2, 4, 6]
+    checkpoints.save(checkpoints.best_path_of(tmp_path, 6), training.tensors(), training.numbers())
+    training.num_steps_done, training.rolled_back_to = 3, None  # a divergence after step 3
+    assert "back to step 2" in trainer.guard.remedy(training, tmp_path)
+    assert [checkpoints.step_of(path) for path in checkpoints.of_run(tmp_path)] == [0, 2]
+    found = checkpoints.latest(tmp_path)
+    assert found == checkpoints.path_of(tmp_path, 2)
+    state = checkpoints.load(found)[1]
+    assert (state["rollbacks"], state["lr_factor"]) == (1, 0.5)
+
+
 def _too_fast(guard: Guard) -> Trainer:
     """A learning rate of 0.3, where 0.01 would do."""
     torch.manual_seed(0)

@@ -121,7 +121,7 @@ def test_every_image(run, tmp_path, capsys):
         "Trainer.data=@HuggingFaceData()",
         "HuggingFaceData.shape=(1, 8, 8)",
         f'HuggingFaceData.source="{pictures}"',
-        'HuggingFaceData.max_bad_images=2',
+        "HuggingFaceData.max_bad_images=2",
     ]
     words = [word for setting in (*settings, "NUM_CLASSES=0") for word in ("--set", setting)]
     (tmp_path / "tiny.gin").write_text(TINY)
