@@ -23,6 +23,7 @@ COMPONENTS = (
     "initializers",
     "losses",
     "methods",
+    "metrics",
     "optimizers",
     "runtime",
     "samplers",

@@ -12,11 +12,11 @@ import torch
 from tqdm.auto import tqdm
 
 from modules.data.base import Examples
+from modules.metrics.sliced_wasserstein import sliced_wasserstein
 from modules.report.curves import save_curves
 from modules.report.journal import Journal
 from modules.report.meters import LevelMeter
 from modules.report.pictures import save_samples
-from modules.report.watch import sliced_wasserstein
 from modules.sampling import sample
 from modules.training import Training
 from modules.types import LossOutput

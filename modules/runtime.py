@@ -118,6 +118,15 @@ class Runtime:
         """The sum of a tensor over the processes, on every process."""
         return self.accelerator.reduce(values, "sum")
 
+    def gather(self, rows: Tensor) -> Tensor:
+        """Rows (n, ...) of all processes, in their order, on the CPU of each; n may differ."""
+        if self.num_processes == 1:
+            return rows.cpu()
+        counts = self.gather_objects([len(rows)])
+        padded = self.accelerator.pad_across_processes(rows.to(self.device))
+        parts = self.accelerator.gather(padded).cpu().split(max(1, *counts))
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
     def gather_objects(self, items: list[Any]) -> list[Any]:
         """Small picklable things of all processes, in the order of the processes."""
         return gather_object(items) if self.num_processes > 1 else items

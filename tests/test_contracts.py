@@ -37,6 +37,17 @@ from modules.losses.cooperative import CooperativeLoss, WarmStart
 from modules.losses.likelihood import RecoveryLikelihoodLoss
 from modules.methods.base import Method
 from modules.methods.recovery import RecoveryLikelihood
+from modules.metrics.base import Metric, PairMetric
+from modules.metrics.class_accuracy import ClassAccuracy
+from modules.metrics.detection import Detection
+from modules.metrics.fid import FID
+from modules.metrics.grid_kl import GridKL
+from modules.metrics.inception_score import InceptionScore
+from modules.metrics.kid import KID
+from modules.metrics.mode_mass import ModeMass
+from modules.metrics.prdc import PRDC
+from modules.metrics.recognised import Recognised
+from modules.metrics.sliced_wasserstein import SlicedWasserstein
 from modules.noise import Noise
 from modules.optimizers import AdamW, Optimizer
 from modules.recovery import RecoveryPotential
@@ -81,6 +92,13 @@ DATA: dict[type, Callable[[bool], Data]] = {  # with labels or without
     Rings: lambda labels: Rings(num_classes=2 if labels else 0),
 }
 OPTIMIZERS: dict[type, Callable[[float], Optimizer]] = {AdamW: AdamW}  # of a learning rate
+# what a metric takes, of a sample's numbers (n, 4)
+METRICS: dict[type, Callable[[Tensor], Tensor]] = {
+    **dict.fromkeys((FID, KID, PRDC, SlicedWasserstein), lambda x: x),
+    **dict.fromkeys((InceptionScore, ClassAccuracy, Recognised), lambda x: x.softmax(1)),
+    ModeMass: lambda x: x.argmax(1),
+    **dict.fromkeys((Detection, GridKL), lambda x: x[:, 0]),
+}
 
 TABLES: list[tuple[type, dict]] = [
     (Schedule, SCHEDULES),
@@ -91,6 +109,7 @@ TABLES: list[tuple[type, dict]] = [
     (Optimizer, OPTIMIZERS),
     (Energy, ENERGIES),
     (Initializer, INITIALIZERS),
+    (Metric, METRICS),
 ]
 SINGLE = {EMA, Generation, Runtime, Trainer}  # one of a kind, with test files of their own
 
@@ -392,3 +411,22 @@ def test_optimizer(kind: type, same_generator) -> None:
     second.num_updates = 10
     roll(resumed, second, 50)
     torch.testing.assert_close(resumed.x, straight.x, rtol=1e-6, atol=1e-8)
+
+
+@_each(METRICS)
+def test_metric(kind: type, same_generator) -> None:
+    """One value for one set of samples, whatever the batches; afterwards all is forgotten."""
+    metric, indices = kind(), torch.arange(40)
+    here, there = (METRICS[kind](_noise(indices).normal(side, (4,))) for side in ("here", "there"))
+    if isinstance(metric, PairMetric):
+        there = there if kind is GridKL else indices % 2
+    assert metric.takes in ("features", "probabilities", "modes", "own")
+    values = metric.compute(predictions=here, references=there)
+    assert values and all(isinstance(v, float) for v in values.values()) and len(metric) == 0
+    for rows in indices.flip(0).split(17):
+        metric.add_batch(predictions=here[rows], references=there[rows], indices=rows)
+    assert len(metric) == 40
+    assert metric.compute() == pytest.approx(values, rel=1e-10, abs=1e-10)
+    assert metric.compute(predictions=here, references=there) == values
+    labels = [other.label for other in METRICS]
+    assert labels.count(metric.label) == 1

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import launch
+from modules.runtime import Runtime
 from tests import two_processes
 
 torch.set_num_threads(1)
@@ -83,6 +84,15 @@ def test_samples_are_those_of_one_process(together, num, rank):
     found = _facts(together, rank, f"drawn/{num}")[""]
     assert found.shape == (num, 1, 8, 8)
     torch.testing.assert_close(found, two_processes.drawn(num), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_metrics_are_those_of_one_process(together, rank):
+    found, expected = _facts(together, rank, "measured/"), two_processes.measured(Runtime())
+    assert len(expected) > 20 and any(key.startswith("KID/25/kid_sd") for key in expected)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-10, equal_nan=True, msg=name)
 
 
 def test_a_run_of_two_processes_is_written_once_and_alike(together, tmp_path):
