@@ -18,6 +18,8 @@ COMPONENTS = (
     "data",
     "ema",
     "energies",
+    "evaluation",
+    "features",
     "generation",
     "guidance",
     "initializers",

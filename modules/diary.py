@@ -37,6 +37,9 @@ class Diary:
         self._logged_step = first_step
         self._sampling_seconds = 0.0
         self._best_distance = math.inf
+        evaluation, num_classes = trainer.evaluation, trainer.method.energy.num_classes
+        if evaluation is not None and evaluation.every:  # on all processes, before anything is written
+            self._evaluator = evaluation.open(trainer.data, self.runtime, num_classes, examples)
         if self.runtime.is_main:
             (folder / "samples").mkdir(parents=True, exist_ok=True)
             self._reference = self._data_samples(examples)
@@ -113,6 +116,19 @@ class Diary:
                     "they have got worse, whatever the losses say; see curves.png and samples/"
                 )
         self._sampling_seconds += time.monotonic() - began
+
+    def evaluate(self, training: Training) -> dict[str, float]:
+        """Measure samples of the averaged weights by Trainer.evaluation; the values, on every process."""
+        began, trainer, step = time.monotonic(), self.trainer, training.num_steps_done
+        models = trainer.method.models(training.ready_averages())
+        place = {"step": step, "weights": "ema"}
+        schedule, generation = trainer.method.schedule, trainer.generation
+        measured = self._evaluator(generation, *models, schedule, trainer.seed, place)
+        if self.runtime.is_main:
+            measured.write(self.folder / "evaluations" / f"step_{step:08d}.json")
+            self._write(step, {**measured.values, "evaluation_seconds": time.monotonic() - began})
+        self._sampling_seconds += time.monotonic() - began
+        return measured.values
 
     def draw_curves(self) -> None:
         """Draw what was written so far."""

@@ -18,6 +18,7 @@ from modules import checkpoints, config
 from modules.checks import CheckpointError, ConfigurationError, check_choice, check_integer, nearest
 from modules.data.base import Data
 from modules.ema import EMA
+from modules.evaluation import Evaluation
 from modules.generation import Generation, Sampled
 from modules.guidance import ClassifierFreeGuidance
 from modules.methods.base import Method
@@ -35,6 +36,7 @@ class Run:
         folder, config: where it lies, and its configuration.
         method: its networks hold the loaded weights, in eval mode, on the runtime's device.
         generation: how samples are drawn.
+        evaluation: what is measured of samples, where the run is configured with it.
         data: the data set, unopened. runtime: devices and processes. step: of the checkpoint.
     """
 
@@ -44,6 +46,9 @@ class Run:
         self.method: Method = built.value("Trainer.method")
         self.generation: Generation = built.value("Trainer.generation")
         self.data: Data = built.value("Trainer.data")
+        self.evaluation: Evaluation | None = (
+            built.value("Trainer.evaluation") if is_bound(built, "Trainer.evaluation") else None
+        )
         self.runtime: Runtime = (
             built.value("Trainer.runtime") if is_bound(built, "Trainer.runtime") else Runtime()
         )

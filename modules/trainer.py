@@ -13,6 +13,7 @@ from modules.data.base import Data
 from modules.data.stream import TrainingStream
 from modules.diary import Diary
 from modules.ema import EMA
+from modules.evaluation import Evaluation
 from modules.generation import Generation
 from modules.methods.base import Method
 from modules.optimizers import Optimizer
@@ -38,6 +39,7 @@ class Trainer:
         seed: of data order, noise, dropout and samples.
         horizontal_flip, num_workers: of the data stream.
         log_every, sample_every, save_every: steps; 0 turns sampling off.
+        evaluation: what is measured of samples every so many steps, by the averaged weights.
         num_samples: of a sample grid. keep: periodic checkpoints that stay.
     """
 
@@ -60,6 +62,7 @@ class Trainer:
         save_every: int = 1000,
         num_samples: int = 64,
         keep: int = 3,
+        evaluation: Evaluation | None = None,
     ) -> None:
         check_instance("Trainer.method", method, Method)
         check_instance("Trainer.data", data, Data)
@@ -68,6 +71,7 @@ class Trainer:
         check_instance("Trainer.generation", generation, Generation)
         check_instance("Trainer.ema", ema, (EMA, type(None)))
         check_instance("Trainer.runtime", runtime, (Runtime, type(None)))
+        check_instance("Trainer.evaluation", evaluation, (Evaluation, type(None)))
         check_integer("Trainer.num_steps", num_steps, low=1)
         check_integer("Trainer.batch_size", batch_size, low=1)
         check_integer("Trainer.seed", seed, low=0)
@@ -108,7 +112,7 @@ class Trainer:
         )
         self.seed, self.horizontal_flip, self.num_workers = seed, horizontal_flip, num_workers
         self.log_every, self.sample_every, self.save_every = log_every, sample_every, save_every
-        self.num_samples, self.keep = num_samples, keep
+        self.num_samples, self.keep, self.evaluation = num_samples, keep, evaluation
 
     def micro_rows(self) -> list[range]:
         """This process's rows of each global batch, one range a micro-batch of equal size."""
@@ -158,6 +162,8 @@ class Trainer:
                     diary.log(done, figures)
                 if self.is_due(self.sample_every, done):
                     diary.sample(training)
+                if self.evaluation is not None and self.is_due(self.evaluation.every, done):
+                    diary.evaluate(training)
                 if self.is_due(self.save_every, done):
                     self.save(folder, training)
                 if self.is_due(self.sample_every, done) or self.is_due(self.save_every, done):

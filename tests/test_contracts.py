@@ -29,6 +29,12 @@ from modules.data.shapes import Shapes
 from modules.ema import EMA
 from modules.energies.base import Energy
 from modules.energies.mlp import MLPEnergy
+from modules.evaluation import Evaluation
+from modules.features.base import Extractor
+from modules.features.digits import DigitsClassifier
+from modules.features.inception_v3 import InceptionV3
+from modules.features.module import ModuleFeatures
+from modules.features.pixels import RawPixels
 from modules.generation import Generation
 from modules.guidance import ClassifierFreeGuidance, Guidance, NoGuidance
 from modules.initializers.base import Initializer
@@ -57,6 +63,7 @@ from modules.samplers.langevin import Langevin
 from modules.schedules import CosineSchedule, LinearSchedule, Schedule, SubsampledLinearSchedule
 from modules.trainer import Trainer
 from modules.types import Batch, Transition
+from tests.random_inception import random_inception
 from tests.test_contracts_networks import ENERGIES, INITIALIZERS
 
 torch.set_num_threads(1)
@@ -99,6 +106,13 @@ METRICS: dict[type, Callable[[Tensor], Tensor]] = {
     ModeMass: lambda x: x.argmax(1),
     **dict.fromkeys((Detection, GridKL), lambda x: x[:, 0]),
 }
+# with samples they take
+EXTRACTORS: dict[type, Callable[[Path], tuple[Extractor, tuple[int, ...]]]] = {
+    RawPixels: lambda folder: (RawPixels(), (2,)),
+    DigitsClassifier: lambda folder: (DigitsClassifier(), (1, 8, 8)),
+    InceptionV3: lambda folder: (InceptionV3(str(random_inception(folder))), (3, 20, 16)),
+    ModuleFeatures: lambda folder: (ModuleFeatures("torch.nn.AvgPool2d", {"kernel_size": 4}), (3, 8, 8)),
+}
 
 TABLES: list[tuple[type, dict]] = [
     (Schedule, SCHEDULES),
@@ -110,8 +124,9 @@ TABLES: list[tuple[type, dict]] = [
     (Energy, ENERGIES),
     (Initializer, INITIALIZERS),
     (Metric, METRICS),
+    (Extractor, EXTRACTORS),
 ]
-SINGLE = {EMA, Generation, Runtime, Trainer}  # one of a kind, with test files of their own
+SINGLE = {EMA, Evaluation, Generation, Runtime, Trainer}  # one of a kind, with test files of their own
 
 
 def _classes() -> set[type]:
@@ -430,3 +445,22 @@ def test_metric(kind: type, same_generator) -> None:
     assert metric.compute(predictions=here, references=there) == values
     labels = [other.label for other in METRICS]
     assert labels.count(metric.label) == 1
+
+
+@_each(EXTRACTORS)
+def test_extractor(kind: type, same_generator, tmp_path, monkeypatch) -> None:
+    """Rows of float32 that don't know each other, and what they were made by."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    extractor, shape = EXTRACTORS[kind](tmp_path)
+    x = _noise(torch.arange(3)).normal("x", shape)
+    x = (100 + 40 * x).clamp(0, 255).to(torch.uint8) if len(shape) == 3 else x
+    features = extractor.open(shape, torch.device("cpu"))
+    out = features.extract(x)
+    assert out.features.shape[0] == 3 and out.features.ndim == 2 and out.features.dtype == torch.float32
+    assert (out.logits is not None) == features.has_logits
+    assert features.protocol.keys() >= {"extractor", "weights", "resize"}
+    alone = extractor.open(shape, torch.device("cpu"))
+    assert alone.protocol == features.protocol
+    torch.testing.assert_close(alone.extract(x[1:2]).features, out.features[1:2], rtol=1e-4, atol=1e-5)
+    assert (out.features[0] - out.features[1]).abs().max() > 1e-3
+    assert not out.features.requires_grad

@@ -45,6 +45,13 @@ class Moments(Store):
     def __init__(self) -> None:
         self.mean = self.scatter = torch.zeros(0, dtype=torch.float64)
 
+    @classmethod
+    def of(cls, mean: Tensor, covariance: Tensor) -> Moments:
+        """Moments that are known, (d,) and (d, d), of nobody knows how many samples; nothing can be added."""
+        made = cls()
+        made.count, made.mean, made.scatter = 2, mean.double(), covariance.double()
+        return made
+
     def add(self, x: Tensor, indices: Tensor) -> None:
         x = (x.cpu() if x.device.type == "mps" else x).double()  # which has no float64
         if not len(x):
