@@ -174,7 +174,7 @@ class Evaluator:
             values |= found
             if evaluation.num < metric.needs:
                 note = f"biased: N = {evaluation.num:,} < {metric.needs:,}"
-                notes |= {name: note for name in found if name != "fid_infinity"}
+                notes |= {n: note for n in found if n != "fid_infinity" and not n.endswith("_real")}
         return Measured(values, self._protocol(generation, schedule, seed, place, asked), notes)
 
     def _protocol(

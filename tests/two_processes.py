@@ -24,6 +24,8 @@ from modules.ema import EMA
 from modules.energies.base import Energy
 from modules.energies.mlp import MLPEnergy
 from modules.energies.resnet import CooperativeResNet
+from modules.evaluation import Evaluation
+from modules.features.pixels import RawPixels
 from modules.generation import Generation
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
@@ -196,7 +198,19 @@ def run_folder(folder: Path) -> None:
         sample_every=3,
         num_samples=5,
         per_device_batch_size=16,
+        evaluation=Evaluation(
+            [SlicedWasserstein(), ModeMass()], RawPixels(), num=7, every=3, num_references=5, batch_size=2
+        ),
     ).train(folder)
+
+
+def evaluate(output: Path, run: Path) -> int:
+    """The task evaluate with metrics of every kind."""
+    import launch
+
+    command = ["--task", "evaluate", "--run", str(run), "--output", str(output), "--num", "21"]
+    command += ["--metrics", "fid,kid,is,prdc,class_accuracy", "--batch-size", "4"]
+    return launch.main([*command, "--set", "Evaluation.extractor=@DigitsClassifier()"])
 
 
 def main(output: Path, run: Path) -> None:
@@ -220,6 +234,7 @@ def main(output: Path, run: Path) -> None:
         folder = output / f"generated{num}"
         command = ["--task", "generate", "--run", str(run), "--output", str(folder), "--num", str(num)]
         assert launch.main([*command, "--format", form]) == 0
+    assert evaluate(output / "evaluated", run) == 0
 
 
 if __name__ == "__main__":
