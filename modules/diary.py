@@ -16,6 +16,7 @@ from modules.metrics.sliced_wasserstein import sliced_wasserstein
 from modules.report.curves import save_curves
 from modules.report.journal import Journal
 from modules.report.meters import LevelMeter
+from modules.report.page import save_page
 from modules.report.pictures import save_samples
 from modules.sampling import sample
 from modules.training import Training
@@ -131,9 +132,10 @@ class Diary:
         return measured.values
 
     def draw_curves(self) -> None:
-        """Draw what was written so far."""
+        """Draw what was written so far, and put it on a page."""
         if self.runtime.is_main:
             save_curves(self.journal.path, self.folder / "curves.png")
+            save_page(self.folder)
 
     def _write(self, step: int, row: Mapping[str, float]) -> None:
         seconds = self.journal.seconds_before + time.monotonic() - self._started

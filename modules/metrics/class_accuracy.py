@@ -25,8 +25,8 @@ class ClassAccuracy(PairMetric):
         return Sums()
 
     def summary(self, x: Tensor, reference: Tensor) -> Tensor:
+        x, reference = x.cpu(), reference.cpu().long()
         classes = x.shape[1]
-        reference = reference.to(x.device).long()
         if not ((reference >= 0) & (reference < classes)).all():
             raise DataError(f"class_accuracy: classes asked for must be in 0..{classes - 1}")
         member = torch.nn.functional.one_hot(reference, classes).double()

@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from modules import runs
     from modules.report.measured import averaged
+    from modules.report.page import save_page
 
     saved = runs.saved_config(Path(arguments.run), (), arguments.imports)  # whose modules may bring metrics
     settings = ["Trainer.evaluation=@Evaluation()"]
@@ -79,6 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
         names = "-".join(metric.label for metric in evaluation.metrics)
         path = folder / f"step_{trained.step:08d}_{names}_n{evaluation.num}_seed{arguments.seed}.json"
         measured.write(path)
+        if arguments.output is None:
+            save_page(trained.folder)
         print(measured.text())
         print(f"saved: {path}")
     trained.runtime.finish()
