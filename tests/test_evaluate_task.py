@@ -12,6 +12,7 @@ import torch
 import launch
 from modules import runs
 from modules.data.digits import Digits
+from modules.data.points import Checkerboard
 from modules.features.digits import DigitsClassifier
 from modules.metrics.class_accuracy import ClassAccuracy
 from modules.metrics.fid import FID
@@ -152,6 +153,61 @@ def test_other_data_and_other_features(home, tiny_run, tmp_path):
     assert protocol["reference"]["count"] == 360 and protocol["reference"]["data"]["part"] == "held_out"
     assert protocol["features"]["extractor"] == "RawPixels" and protocol["classes"] == [3]
     assert protocol["generation"]["guidance"] == {"class": "ClassifierFreeGuidance", "scale": 0.5}
+
+
+POINTS = """\
+include "data/checkerboard.gin"
+include "methods/drl.gin"
+include "metrics/points.gin"
+NUM_STEPS = 1
+BATCH_SIZE = 8
+LANGEVIN_STEPS = 1
+RecoveryLikelihood.energy = @MLPEnergy()
+MLPEnergy.shape = %SHAPE
+MLPEnergy.width = 8
+Trainer.sample_every = 0
+Evaluation.num = 60
+Evaluation.num_references = 80
+"""
+
+OWN = """\
+import gin
+from modules.metrics.base import SetMetric
+from modules.metrics.stores import Rows
+
+
+@gin.register
+class Spread(SetMetric):
+    label, takes = "spread", "features"
+
+    def make_store(self):
+        return Rows()
+
+    def figures(self):
+        return {"spread": float(self.predictions.read().std() / self.references.read().std())}
+"""
+
+
+def test_points_by_default_and_a_metric_of_ones_own(home, tmp_path, capsys):
+    (tmp_path / "points.gin").write_text(POINTS)
+    (tmp_path / "spread.py").write_text(OWN)
+    run = tmp_path / "run"
+    assert launch.main(["--gin", str(tmp_path / "points.gin"), "--output", str(run)]) == 0
+    assert launch.main(["--task", "evaluate", "--run", str(run)]) == 0
+    found = _read(run / "evaluations")
+    assert found["protocol"]["quantization"] is None and found["protocol"]["samples"] == 60
+    x = runs.load(run).generate(60).x
+    y = Checkerboard().open().rows(torch.arange(80) * 2**20 // 80)[0]
+    expected = SlicedWasserstein().compute(predictions=x, references=y)
+    expected |= ModeMass().compute(predictions=Checkerboard().cell(x), references=Checkerboard().cell(y))
+    assert _values(found) == pytest.approx(expected, rel=1e-4)
+    assert "sliced_wasserstein" in (run / "page.html").read_text()
+
+    options = ["--metrics", "spread", "--import", str(tmp_path / "spread.py")]
+    assert _evaluate(run, tmp_path / "own", *options) == 0
+    assert _values(_read(tmp_path / "own"))["spread"] == pytest.approx(float(x.std() / y.std()), rel=1e-4)
+    assert _evaluate(run, tmp_path / "out", "--metrics", "sprad", *options[2:]) == 2
+    assert "Did you mean 'spread'?" in capsys.readouterr().err
 
 
 FAULTS = {
