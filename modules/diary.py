@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm.auto import tqdm
 
+from modules.checks import DataError
 from modules.data.base import Examples
 from modules.metrics.sliced_wasserstein import sliced_wasserstein
 from modules.report.curves import save_curves
@@ -119,12 +120,20 @@ class Diary:
         self._sampling_seconds += time.monotonic() - began
 
     def evaluate(self, training: Training) -> dict[str, float]:
-        """Measure samples of the averaged weights by Trainer.evaluation; the values, on every process."""
+        """Measure samples of the averaged weights by Trainer.evaluation; the values, on every process.
+
+        No values where samples are not finite: whether that ends a run is not for its record to say.
+        """
         began, trainer, step = time.monotonic(), self.trainer, training.num_steps_done
         models = trainer.method.models(training.ready_averages())
         place = {"step": step, "weights": "ema"}
         schedule, generation = trainer.method.schedule, trainer.generation
-        measured = self._evaluator(generation, *models, schedule, trainer.seed, place)
+        try:
+            measured = self._evaluator(generation, *models, schedule, trainer.seed, place)
+        except DataError as fault:  # samples that aren't finite; on every process
+            if self.runtime.is_main:
+                self.bar.write(f"step {step}: not measured: {fault}")
+            return {}
         if self.runtime.is_main:
             measured.write(self.folder / "evaluations" / f"step_{step:08d}.json")
             self._write(step, {**measured.values, "evaluation_seconds": time.monotonic() - began})

@@ -8,11 +8,12 @@ from typing import Any
 import gin
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
-from modules.checks import ConfigurationError, check_instance, check_integer
+from modules.checks import ConfigurationError, DataError, check_instance, check_integer
 from modules.data.base import Data, Examples
 from modules.energies.base import Energy
-from modules.features.base import Extractor
+from modules.features.base import Extractor, Features
 from modules.generation import Generation
 from modules.initializers.base import Initializer
 from modules.metrics.base import Metric, SetMetric
@@ -98,7 +99,7 @@ class Evaluator:
     def __init__(
         self,
         evaluation: Evaluation,
-        features: Any,
+        features: Features,
         data: Data,
         examples: Examples,
         num_classes: int,
@@ -118,6 +119,13 @@ class Evaluator:
         self._references = {metric.label: metric.references for metric in sets}
         if self._published:
             self._references["fid"] = self._published
+            one = prepared(examples.rows(torch.tensor([0]))[0]).to(runtime.device)
+            width, known = features.extract(one).features.shape[1], len(self._published.mean)
+            if width != known:
+                raise DataError(
+                    f"{evaluation.statistics} is of {known} features, the extractor "
+                    f"{features.protocol['extractor']} gives {width}"
+                )
 
     def __call__(
         self,
@@ -128,15 +136,20 @@ class Evaluator:
         seed: int,
         place: Mapping[str, Any],
         labels: Tensor | None = None,
+        progress: bool = False,
     ) -> Measured:
         """Draw images 0..num-1 of a seed, shared out among the processes, and measure them.
 
         Args:
             place: what the protocol says of the weights: step, average.
             labels: (num,) classes asked for; None: a conditional model's classes in turn.
+            progress: whether to show a bar.
 
         Returns:
             the same on every process.
+
+        Raises:
+            DataError: on every process, if samples of any aren't finite.
         """
         evaluation, runtime = self.evaluation, self.runtime
         asked = labels
@@ -158,13 +171,27 @@ class Evaluator:
             runtime,
             evaluation.batch_size,
         )
+        diverged = 0
+        bar = tqdm(total=len(mine), unit="img", disable=not (progress and runtime.is_main))
         for index, drawn in batches:
+            bar.update(len(index))
+            good = drawn.x.flatten(1).isfinite().all(1).cpu()
+            if not good.all():
+                diverged += int((~good).sum())
+                continue
             x = prepared(drawn.x)
             extracted = self.features.extract(x)
             for metric in evaluation.metrics:
                 given = taken(metric, x, extracted, self.data)
                 truth = None if isinstance(metric, SetMetric) or labels is None else labels[index]
                 metric.add_batch(predictions=given, references=truth, indices=index)
+        bar.close()
+        # agreed on before anything is joined: no process waits for one that has stopped
+        diverged = int(runtime.sum(torch.tensor(diverged, device=runtime.device)))
+        if diverged:
+            raise DataError(
+                f"{diverged} of {evaluation.num} samples are not finite: the sampler has diverged"
+            )
         values: dict[str, float] = {}
         notes: dict[str, str] = {}
         for metric in evaluation.metrics:

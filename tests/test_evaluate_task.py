@@ -237,7 +237,10 @@ FAULTS = {
         ["--metrics", "fid", "--set", "Evaluation.reference=@Checkerboard()"],
         "DigitsClassifier takes images of shape (1, 8, 8)",
     ),
-    "statistics of other features": (["--metrics", "fid", "--statistics", "three.npz"], "the reference 3"),
+    "statistics of other features": (
+        ["--metrics", "fid", "--statistics", "three.npz"],
+        "three.npz is of 3 features, the extractor DigitsClassifier gives 64",
+    ),
     "no statistics": (["--metrics", "fid", "--statistics", "none.npz"], "there is no file none.npz"),
     "objects": (["--metrics", "fid", "--statistics", "objects.npz"], "without objects"),
     "other arrays": (["--metrics", "fid", "--statistics", "arrays.npz"], "it needs the arrays mu and sigma"),

@@ -11,6 +11,7 @@ import torch
 from modules import checkpoints
 from modules.checks import ConfigurationError
 from modules.data.points import Checkerboard, GaussianMixture2D, Rings
+from modules.diary import Diary
 from modules.energies.mlp import MLPEnergy
 from modules.evaluation import Evaluation
 from modules.features.digits import DigitsClassifier
@@ -95,6 +96,19 @@ def test_values_are_of_the_averages_and_of_the_seed(tmp_path: Path):
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
     assert again["sliced_wasserstein"] == pytest.approx(rows[-1]["sliced_wasserstein"], rel=1e-6)
     assert other["sliced_wasserstein"] != again["sliced_wasserstein"]
+
+
+def test_samples_that_are_not_finite_are_reported_not_measured(tmp_path: Path, capsys):
+    trainer = _trainer(_evaluation())
+    training = trainer.train(tmp_path)
+    with torch.no_grad():
+        training.averages["initializer"].head.bias.fill_(torch.nan)
+    diary = Diary(trainer, tmp_path, 5, trainer.data.open())
+    before = (tmp_path / "metrics.jsonl").read_text()
+    assert diary.evaluate(training) == {}
+    diary.close()
+    assert "step 5: not measured: 30 of 30 samples are not finite" in capsys.readouterr().out
+    assert (tmp_path / "metrics.jsonl").read_text() == before
 
 
 def test_it_is_never_due_without_an_interval(tmp_path: Path):

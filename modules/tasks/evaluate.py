@@ -68,10 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
     label = None if arguments.label is None else trained.label_of(arguments.label)
     labels = trained.labels(label, evaluation.num)
     evaluator = evaluation.open(trained.data, trained.runtime, method.energy.num_classes)
+    models = method.energy, method.initializer
     place = {"run": str(trained.folder), "step": trained.step, "weights": arguments.weights}
     measured = averaged(
         [
-            evaluator(generation, method.energy, method.initializer, method.schedule, seed, place, labels)
+            evaluator(generation, *models, method.schedule, seed, place, labels, progress=True)
             for seed in range(arguments.seed, arguments.seed + arguments.repeats)
         ]
     )
