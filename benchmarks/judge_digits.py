@@ -23,6 +23,8 @@ from torch.nn.functional import cross_entropy, one_hot, pad
 from modules.checks import DataError, UserError
 from modules.data.base import to_unit_range
 from modules.data.digits import Digits
+from modules.metrics.mode_mass import shares, total_variation
+from modules.metrics.prdc import distances, neighbour_radii, prdc
 
 NUM_CLASSES = 10
 CONFIDENCE = 0.9  # each classifier's, for a digit to count as recognised
@@ -112,26 +114,6 @@ def ridge_regression(kernel: Tensor, targets: Tensor, ridge: float) -> tuple[Ten
     return weights, targets - weights / inverse.diagonal()[:, None]
 
 
-def distances(x: Tensor, y: Tensor) -> Tensor:
-    """Euclidean distances (n, m) of points (n, d) and (m, d), exactly 0 between equal ones."""
-    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def neighbour_radii(points: Tensor) -> Tensor:
-    """Distance (n,) of each point (n, d) to its k-th nearest other, k = 5."""
-    return distances(points, points).kthvalue(NEIGHBOURS + 1, dim=1).values  # the first is itself
-
-
-def coverage(real: Tensor, real_radii: Tensor, generated: Tensor) -> float:
-    """Share of the real points (n, d) whose k-neighbour ball holds a generated point (Naeem et al. 2020)."""
-    return (distances(real, generated).amin(1) <= real_radii).double().mean().item()
-
-
-def recall(real: Tensor, generated: Tensor) -> float:
-    """Share of the real points in the k-neighbour ball of a generated one (Kynkäänniemi et al. 2019)."""
-    return (distances(real, generated) <= neighbour_radii(generated)).any(1).double().mean().item()
-
-
 class Judge:
     """Figures of generated digits beside those of real ones the reference doesn't hold.
 
@@ -144,7 +126,7 @@ class Judge:
       whose nearest digit of R is no farther than the 99th percentile of the held-out digits' distances.
       Beside it recognised_real, the held-out digits' own share.
     - as_asked (with labels only): share recognised, and as the class asked for.
-    - coverage, recall: of R by the sample, k = 5, in pixel space; see the functions. Both depend on the
+    - coverage, recall: of R by the sample, k = 5, in pixel space; see `prdc`. Both depend on the
       number of images, so m = min(n, 360) are used, averaged over 10 random subsets of m; coverage_real
       and recall_real are the held-out digits' own with the same m, and coverage_ratio and recall_ratio
       the quotients.
@@ -166,8 +148,8 @@ class Judge:
             KernelClassifier(reference, reference_labels),
         )
         self.reference, self.held_out = _points(reference), _points(held_out)
-        self.radii = neighbour_radii(self.reference)
-        self.frequencies = torch.bincount(real_labels, minlength=NUM_CLASSES) / len(real_labels)
+        self.radii = neighbour_radii(self.reference, NEIGHBOURS)
+        self.frequencies = shares(real_labels, NUM_CLASSES)
         nearest = self._nearest(self.held_out)
         self.nearest_real = nearest.median().item()
         self.farthest = nearest.quantile(0.99).item()
@@ -203,8 +185,7 @@ class Judge:
         figures["coverage_real"], figures["recall_real"] = self._real_spread[count]
         for name in ("coverage", "recall"):
             figures[f"{name}_ratio"] = figures[name] / figures[f"{name}_real"]
-        histogram = torch.bincount(classes, minlength=NUM_CLASSES) / len(classes)
-        figures["total_variation"] = 0.5 * (histogram - self.frequencies).abs().sum().item()
+        figures["total_variation"] = total_variation(shares(classes, NUM_CLASSES), self.frequencies)
         figures["nearest"] = self._nearest(points).median().item()
         figures["nearest_real"] = self.nearest_real
         figures["nearest_ratio"] = figures["nearest"] / self.nearest_real
@@ -227,9 +208,8 @@ class Judge:
         figures = []
         for rows in _subsets(len(points), count, self.seed):
             generated = points[rows]
-            figures.append(
-                (coverage(self.reference, self.radii, generated), recall(self.reference, generated))
-            )
+            found = prdc(self.reference, generated, NEIGHBOURS, self.radii)
+            figures.append((found["coverage"], found["recall"]))
         covered, recalled = zip(*figures, strict=True)
         return sum(covered) / len(figures), sum(recalled) / len(figures)
 

@@ -8,7 +8,6 @@ POINTS: an array (n, 2) of points sampled from a model of the checkerboard of th
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,22 +17,12 @@ from torch import Tensor
 
 from modules.checks import DataError, UserError
 from modules.data.points import Checkerboard
+from modules.metrics.grid_kl import grid_kl
+from modules.metrics.mode_mass import shares, total_variation
+from modules.metrics.sliced_wasserstein import sliced_wasserstein
 from modules.types import EnergyFn
 
-NUM_DIRECTIONS = 90
-
-
-def sliced_wasserstein(x: Tensor, y: Tensor) -> float:
-    """Sliced 2-Wasserstein distance of two point sets of equal size, each (n, 2); in float64.
-
-    SW² = mean over directions θ of W₂²(θ·x, θ·y), W₂² in one dimension being the mean squared difference
-    of the sorted. The directions are 90 evenly spaced angles of the half circle, so that nothing is drawn
-    at random, and a shift by v gives |v|/√2 exactly. In the units of the points.
-    """
-    angles = torch.arange(NUM_DIRECTIONS, dtype=torch.float64) * (math.pi / NUM_DIRECTIONS)
-    directions = torch.stack([angles.cos(), angles.sin()])
-    difference = (x.double() @ directions).sort(0).values - (y.double() @ directions).sort(0).values
-    return difference.square().mean().sqrt().item()
+NUM_DIRECTIONS = 90  # of the lines that distances are taken along
 
 
 class PointsJudge:
@@ -70,16 +59,17 @@ class PointsJudge:
         points = points.detach().cpu().double()
         count = len(points)
         cell = Checkerboard(self.scale).cell(points)
-        shares = torch.bincount(cell + 1, minlength=9).double() / count  # the first is outside
+        found = shares(cell, 8)
         truth = torch.tensor([0.0] + [1 / 8] * 8, dtype=torch.float64)
         distances = [
-            sliced_wasserstein(points, self.exact(count, 2 * draw)) for draw in range(self.num_draws)
+            sliced_wasserstein(points, self.exact(count, 2 * draw), NUM_DIRECTIONS)
+            for draw in range(self.num_draws)
         ]
         distance = sum(distances) / self.num_draws
         floor, floor_sd = self.floor(count)
         return {
-            "inside": 1.0 - shares[0].item(),
-            "total_variation": 0.5 * (shares - truth).abs().sum().item(),
+            "inside": 1.0 - found[0].item(),
+            "total_variation": total_variation(found, truth),
             "sliced_wasserstein": distance,
             "floor": floor,
             "floor_sd": floor_sd,
@@ -90,33 +80,22 @@ class PointsJudge:
         """Mean and standard deviation of the sliced distance of two draws of `count` exact points."""
         if count not in self._floors:
             pairs = [(self.exact(count, 2 * d), self.exact(count, 2 * d + 1)) for d in range(self.num_draws)]
-            distances = torch.tensor([sliced_wasserstein(x, y) for x, y in pairs])
+            distances = torch.tensor([sliced_wasserstein(x, y, NUM_DIRECTIONS) for x, y in pairs])
             self._floors[count] = distances.mean().item(), distances.std().item()
         return self._floors[count]
 
 
-def square_grid(half_width: float, per_side: int) -> Tensor:
-    """Midpoints (per_side², 2) of the equal cells of [-half_width, half_width]², float64."""
-    side = ((torch.arange(per_side, dtype=torch.float64) + 0.5) * (2 / per_side) - 1) * half_width
-    return torch.cartesian_prod(side, side)
-
-
 @torch.no_grad()
 def density_kl(energy: EnergyFn, log_density: Callable[[Tensor], Tensor], grid: Tensor) -> float:
-    """KL(p || q) in nats on a grid of equal cells, q ∝ exp(-energy): Σ p (log p - log q).
-
-    Both densities are normalized over the grid (their constants don't matter), which must hold nearly all
-    the mass of both: what a model puts beyond it isn't seen.
+    """KL(p || q) in nats on a grid of equal cells, q ∝ exp(-energy): see `grid_kl`.
 
     Args:
         energy: (n, 2) -> (n,), -log q up to a constant: a network's energy over its energy_scale.
         log_density: (n, 2) -> (n,), log p up to a constant.
-        grid: (n, 2), of `square_grid`.
+        grid: (n, 2), such as `square_grid`'s.
     """
-    log_p = torch.cat([log_density(points) for points in grid.split(10_000)]).double().log_softmax(0)
-    log_q = torch.cat([-energy(points) for points in grid.split(10_000)]).double().log_softmax(0)
-    held = log_p > -torch.inf  # elsewhere p = 0, and p log p = 0
-    return (log_p.exp() * (log_p - log_q))[held].sum().item()
+    parts = grid.split(10_000)
+    return grid_kl(torch.cat([log_density(p) for p in parts]), torch.cat([-energy(p) for p in parts]))
 
 
 def main(arguments: list[str] | None = None) -> None:

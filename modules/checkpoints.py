@@ -96,9 +96,9 @@ def latest(run: Path) -> Path:
 def _age(path: Path) -> tuple[int, int]:
     """Rollbacks before the step: the best step of a way that was left is older than the way back."""
     try:
-        rollbacks = json.loads((path / STATE).read_text(encoding="utf-8"))["rollbacks"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        rollbacks = 0  # from before there were any, or broken: loading says so
+        rollbacks = _read_json(path / STATE).get("rollbacks")
+    except CheckpointError:  # loading says so
+        rollbacks = None
     return (rollbacks if isinstance(rollbacks, int) else 0), step_of(path)
 
 

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm.auto import tqdm
 
+from modules.checks import DataError
 from modules.data.base import Examples
+from modules.metrics.sliced_wasserstein import sliced_wasserstein
 from modules.report.curves import save_curves
 from modules.report.journal import Journal, read
 from modules.report.meters import LevelMeter
+from modules.report.page import save_page
 from modules.report.pictures import save_samples
 from modules.report.spectra import spectral_norms
-from modules.report.watch import sliced_wasserstein
 from modules.sampling import sample
 from modules.signals import SamplingStoppedError
 from modules.training import Training
@@ -41,6 +43,9 @@ class Diary:
         self._sampling_seconds = 0.0
         self._best_distance = math.inf
         self._forget()
+        evaluation, num_classes = trainer.evaluation, trainer.method.energy.num_classes
+        if evaluation is not None and evaluation.every:  # on all processes, before anything is written
+            self._evaluator = evaluation.open(trainer.data, self.runtime, num_classes, examples)
         if self.runtime.is_main:
             (folder / "samples").mkdir(parents=True, exist_ok=True)
             self._reference = self._data_samples(examples)
@@ -105,8 +110,8 @@ class Diary:
         shown = ("energy_positive", "energy_negative", "gap", "loss/initializer")
         self.bar.set_postfix({k.split("/")[-1]: f"{row[k]:.3g}" for k in shown if k in row}, refresh=False)
 
-    def sample(self, training: Training) -> None:
-        """Draw fixed seeds with the averaged weights: a picture, and the distance to data.
+    def sample(self, training: Training) -> dict[str, float]:
+        """Draw fixed seeds with the averaged weights: a picture, and on the main process the distance to data.
 
         A signal to stop ends it without either.
         """
@@ -126,7 +131,8 @@ class Diary:
                 self.runtime,
             )
         except SamplingStoppedError:  # the run is saved after its next step
-            return
+            return {}
+        measured: dict[str, float] = {}
         if self.runtime.is_main:
             step = training.num_steps_done
             save_samples(drawn.x, drawn.levels, self.folder / "samples" / f"step_{step:08d}.png")
@@ -137,8 +143,6 @@ class Diary:
             distance, floor = sliced_wasserstein(x, here), sliced_wasserstein(there, here)
             measured = {"sample_distance": distance}
             self._write(step, {**measured, "sample_distance_floor": floor})
-            if trainer.best is not None:
-                training.best = trainer.best.after(training.best, step, measured[trainer.best.metric])
             self._best_distance = min(self._best_distance, max(distance, floor))
             if not distance <= WORSE * self._best_distance:  # a NaN warns too
                 self.say(
@@ -146,6 +150,30 @@ class Diary:
                     "they have got worse, whatever the losses say; see curves.png and samples/"
                 )
         self._sampling_seconds += time.monotonic() - began
+        return measured
+
+    def evaluate(self, training: Training) -> dict[str, float]:
+        """Measure samples of the averaged weights by Trainer.evaluation; the values, on every process.
+
+        No values where samples are not finite, or after a signal to stop: what that means for the run is not
+        for its record to say.
+        """
+        began, trainer, step = time.monotonic(), self.trainer, training.num_steps_done
+        models = trainer.method.models(training.ready_averages())
+        place = {"step": step, "weights": "ema"}
+        schedule, generation = trainer.method.schedule, trainer.generation
+        try:
+            measured = self._evaluator(generation, *models, schedule, trainer.seed, place)
+        except DataError as fault:  # samples that aren't finite; on every process
+            self.say(f"step {step}: not measured: {fault}")
+            return {}
+        except SamplingStoppedError:
+            return {}
+        if self.runtime.is_main:
+            measured.write(self.folder / "evaluations" / f"step_{step:08d}.json")
+            self._write(step, {**measured.values, "evaluation_seconds": time.monotonic() - began})
+        self._sampling_seconds += time.monotonic() - began
+        return measured.values
 
     def go_back(self, step: int) -> None:
         """Forget what was written after an earlier step, from which training goes on."""
@@ -168,6 +196,7 @@ class Diary:
         began = time.monotonic()
         if self.runtime.is_main and (last or began >= self._curves_due):
             save_curves(self.journal.path, self.folder / "curves.png")
+            save_page(self.folder)
             self._curves_due = began + 50 * (time.monotonic() - began)
 
     def _write(self, step: int, row: Mapping[str, float]) -> None:

@@ -19,6 +19,7 @@ from modules.checks import CheckpointError, ConfigurationError, check_choice, ch
 from modules.config_imports import is_imported
 from modules.data.base import Data
 from modules.ema import EMA
+from modules.evaluation import Evaluation
 from modules.generation import Generation, Sampled
 from modules.guidance import ClassifierFreeGuidance
 from modules.methods.base import Method
@@ -36,6 +37,7 @@ class Run:
         folder, config: where it lies, and its configuration.
         method: its networks hold the loaded weights, in eval mode, on the runtime's device.
         generation: how samples are drawn.
+        evaluation: what is measured of samples, where the run is configured with it.
         data: the data set, unopened. runtime: devices and processes. step: of the checkpoint.
     """
 
@@ -45,6 +47,9 @@ class Run:
         self.method: Method = built.value("Trainer.method")
         self.generation: Generation = built.value("Trainer.generation")
         self.data: Data = built.value("Trainer.data")
+        self.evaluation: Evaluation | None = (
+            built.value("Trainer.evaluation") if is_bound(built, "Trainer.evaluation") else None
+        )
         self.runtime: Runtime = (
             built.value("Trainer.runtime") if is_bound(built, "Trainer.runtime") else Runtime()
         )

@@ -149,6 +149,15 @@ class Runtime:
         """Whether `flag` is true on any process."""
         return float(self.sum(torch.tensor(float(flag), device=self.device))) > 0
 
+    def gather(self, rows: Tensor) -> Tensor:
+        """Rows (n, ...) of all processes, in their order, on the CPU of each; n may differ."""
+        if self.num_processes == 1:
+            return rows.cpu()
+        counts = self.gather_objects([len(rows)])
+        padded = self.accelerator.pad_across_processes(rows.to(self.device))
+        parts = self.accelerator.gather(padded).cpu().split(max(1, *counts))
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
     def gather_objects(self, items: list[Any]) -> list[Any]:
         """Small picklable things of all processes, in the order of the processes."""
         with self._peers():

@@ -10,11 +10,19 @@ import gin
 
 from modules import checkpoints
 from modules.best import Best
-from modules.checks import ConfigurationError, DivergenceError, check_bool, check_instance, check_integer
+from modules.checks import (
+    ConfigurationError,
+    DivergenceError,
+    check_bool,
+    check_choice,
+    check_instance,
+    check_integer,
+)
 from modules.data.base import Data, Examples
 from modules.data.stream import TrainingStream
 from modules.diary import Diary
 from modules.ema import EMA
+from modules.evaluation import Evaluation
 from modules.generation import Generation
 from modules.guards import Guard, RaiseOnDivergence
 from modules.methods.base import Method
@@ -44,6 +52,7 @@ class Trainer:
         seed: of data order, noise, dropout and samples.
         horizontal_flip, num_workers: of the data stream.
         log_every, sample_every, save_every: steps; 0 turns sampling off.
+        evaluation: what is measured of samples every so many steps, by the averaged weights.
         num_samples: of a sample grid. keep: periodic checkpoints that stay.
         guard: what is done about a step that diverges; None: RaiseOnDivergence().
     """
@@ -69,6 +78,7 @@ class Trainer:
         keep: int = 3,
         guard: Guard | None = None,
         best: Best | None = None,
+        evaluation: Evaluation | None = None,
     ) -> None:
         check_instance("Trainer.method", method, Method)
         check_instance("Trainer.data", data, Data)
@@ -79,6 +89,7 @@ class Trainer:
         check_instance("Trainer.runtime", runtime, (Runtime, type(None)))
         check_instance("Trainer.guard", guard, (Guard, type(None)))
         check_instance("Trainer.best", best, (Best, type(None)))
+        check_instance("Trainer.evaluation", evaluation, (Evaluation, type(None)))
         check_integer("Trainer.num_steps", num_steps, low=1)
         check_integer("Trainer.batch_size", batch_size, low=1, high=2**24)
         check_integer("Trainer.seed", seed, low=0)
@@ -119,8 +130,11 @@ class Trainer:
         )
         self.seed, self.horizontal_flip, self.num_workers = seed, horizontal_flip, num_workers
         self.log_every, self.sample_every, self.save_every = log_every, sample_every, save_every
+        if best is not None:
+            names = ["sample_distance", *(evaluation.values if evaluation and evaluation.every else [])]
+            check_choice("Best.metric, given what Trainer.evaluation measures,", best.metric, names)
         self.num_samples, self.keep, self.best = num_samples, keep, best
-        self.guard = guard or RaiseOnDivergence()
+        self.guard, self.evaluation = guard or RaiseOnDivergence(), evaluation
 
     def micro_rows(self) -> list[range]:
         """This process's rows of each global batch, one range a micro-batch of equal size."""
@@ -202,9 +216,14 @@ class Trainer:
                 done, stopping = training.num_steps_done, bool(training.stop_code)
                 if self.is_due(self.log_every, done):
                     diary.log(training)
+                measured: dict[str, float] = {}
                 if self.is_due(self.sample_every, done) and not stopping:
-                    diary.sample(training)
-                if training.is_best:  # first: what is saved below says that it is kept
+                    measured |= diary.sample(training)
+                if self.evaluation and self.is_due(self.evaluation.every, done) and not stopping:
+                    measured |= diary.evaluate(training)
+                if self.best and self.best.metric in measured:
+                    training.best = self.best.after(training.best, done, measured[self.best.metric])
+                if training.is_best and self.runtime.is_main:  # first: what is saved below says it is kept
                     self.save_best(folder, training)
                 if self.is_due(self.save_every, done) or stopping:
                     self.save(folder, training)

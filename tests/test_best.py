@@ -6,8 +6,10 @@ import math
 
 import pytest
 
+from modules import config
 from modules.best import Best
 from modules.checks import ConfigurationError
+from tests.tiny import TINY
 
 VALUES = [2.0, math.nan, 1.0, 1.0, -math.inf, 3.0, 0.5, 0.7]
 
@@ -35,6 +37,10 @@ def test_a_best_by_another_metric_counts_for_nothing():
     assert Best().after(before, 2, 5.0)["value"] == 5.0
 
 
-def test_an_unknown_metric_is_one_line():
-    with pytest.raises(ConfigurationError, match=r"Best\.metric must be one of 'sample_distance'"):
-        Best("fid")
+def test_a_metric_that_nobody_measures_is_one_line(tmp_path):
+    """A trainer knows what is measured; "fid" needs an evaluation during training."""
+    (tmp_path / "run.gin").write_text(TINY + 'Best.metric = "fid"\n')
+    with pytest.raises(
+        ConfigurationError, match=r"Best\.metric.* must be one of 'sample_distance', got 'fid'"
+    ):
+        config.load([str(tmp_path / "run.gin")]).build("Trainer")

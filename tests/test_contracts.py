@@ -31,6 +31,12 @@ from modules.data.shapes import Shapes
 from modules.ema import EMA
 from modules.energies.base import Energy
 from modules.energies.mlp import MLPEnergy
+from modules.evaluation import Evaluation
+from modules.features.base import Extractor
+from modules.features.digits import DigitsClassifier
+from modules.features.inception_v3 import InceptionV3
+from modules.features.module import ModuleFeatures
+from modules.features.pixels import RawPixels
 from modules.generation import Generation
 from modules.guards import Guard, RaiseOnDivergence, Rollback, SkipStep
 from modules.guidance import ClassifierFreeGuidance, Guidance, NoGuidance
@@ -40,6 +46,17 @@ from modules.losses.cooperative import CooperativeLoss, WarmStart
 from modules.losses.likelihood import RecoveryLikelihoodLoss
 from modules.methods.base import Method
 from modules.methods.recovery import RecoveryLikelihood
+from modules.metrics.base import Metric, PairMetric
+from modules.metrics.class_accuracy import ClassAccuracy
+from modules.metrics.detection import Detection
+from modules.metrics.fid import FID
+from modules.metrics.grid_kl import GridKL
+from modules.metrics.inception_score import InceptionScore
+from modules.metrics.kid import KID
+from modules.metrics.mode_mass import ModeMass
+from modules.metrics.prdc import PRDC
+from modules.metrics.recognised import Recognised
+from modules.metrics.sliced_wasserstein import SlicedWasserstein
 from modules.noise import Noise
 from modules.optimizers import AdamW, Optimizer
 from modules.recovery import RecoveryPotential
@@ -50,6 +67,7 @@ from modules.schedules import CosineSchedule, LinearSchedule, Schedule, Subsampl
 from modules.trainer import Trainer
 from modules.training import Training
 from modules.types import Batch, Transition
+from tests.random_inception import random_inception
 from tests.test_contracts_networks import ENERGIES, INITIALIZERS
 
 torch.set_num_threads(1)
@@ -90,6 +108,20 @@ GUARDS: dict[type, Callable[[], Guard]] = {
     SkipStep: lambda: SkipStep(max_skips=2),
     Rollback: lambda: Rollback(max_rollbacks=2),
 }
+# what a metric takes, of a sample's numbers (n, 4)
+METRICS: dict[type, Callable[[Tensor], Tensor]] = {
+    **dict.fromkeys((FID, KID, PRDC, SlicedWasserstein), lambda x: x),
+    **dict.fromkeys((InceptionScore, ClassAccuracy, Recognised), lambda x: x.softmax(1)),
+    ModeMass: lambda x: x.argmax(1),
+    **dict.fromkeys((Detection, GridKL), lambda x: x[:, 0]),
+}
+# with samples they take
+EXTRACTORS: dict[type, Callable[[Path], tuple[Extractor, tuple[int, ...]]]] = {
+    RawPixels: lambda folder: (RawPixels(), (2,)),
+    DigitsClassifier: lambda folder: (DigitsClassifier(), (1, 8, 8)),
+    InceptionV3: lambda folder: (InceptionV3(str(random_inception(folder))), (3, 20, 16)),
+    ModuleFeatures: lambda folder: (ModuleFeatures("torch.nn.AvgPool2d", {"kernel_size": 4}), (3, 8, 8)),
+}
 
 TABLES: list[tuple[type, dict]] = [
     (Schedule, SCHEDULES),
@@ -101,8 +133,10 @@ TABLES: list[tuple[type, dict]] = [
     (Guard, GUARDS),
     (Energy, ENERGIES),
     (Initializer, INITIALIZERS),
+    (Metric, METRICS),
+    (Extractor, EXTRACTORS),
 ]
-SINGLE = {Best, EMA, Generation, Runtime, Trainer}  # one of a kind, with test files of their own
+SINGLE = {Best, EMA, Evaluation, Generation, Runtime, Trainer}  # one of a kind, with test files of their own
 
 
 def _classes() -> set[type]:
@@ -421,3 +455,41 @@ def test_optimizer(kind: type, same_generator) -> None:
     second.num_updates = 10
     roll(resumed, second, 50)
     torch.testing.assert_close(resumed.x, straight.x, rtol=1e-6, atol=1e-8)
+
+
+@_each(METRICS)
+def test_metric(kind: type, same_generator) -> None:
+    """One value for one set of samples, whatever the batches; afterwards all is forgotten."""
+    metric, indices = kind(), torch.arange(40)
+    here, there = (METRICS[kind](_noise(indices).normal(side, (4,))) for side in ("here", "there"))
+    if isinstance(metric, PairMetric):
+        there = there if kind is GridKL else indices % 2
+    assert metric.takes in ("features", "probabilities", "modes", "own")
+    values = metric.compute(predictions=here, references=there)
+    assert values and all(isinstance(v, float) for v in values.values()) and len(metric) == 0
+    for rows in indices.flip(0).split(17):
+        metric.add_batch(predictions=here[rows], references=there[rows], indices=rows)
+    assert len(metric) == 40
+    assert metric.compute() == pytest.approx(values, rel=1e-10, abs=1e-10)
+    assert metric.compute(predictions=here, references=there) == values
+    labels = [other.label for other in METRICS]
+    assert labels.count(metric.label) == 1
+
+
+@_each(EXTRACTORS)
+def test_extractor(kind: type, same_generator, tmp_path, monkeypatch) -> None:
+    """Rows of float32 that don't know each other, and what they were made by."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    extractor, shape = EXTRACTORS[kind](tmp_path)
+    x = _noise(torch.arange(3)).normal("x", shape)
+    x = (100 + 40 * x).clamp(0, 255).to(torch.uint8) if len(shape) == 3 else x
+    features = extractor.open(shape, torch.device("cpu"))
+    out = features.extract(x)
+    assert out.features.shape[0] == 3 and out.features.ndim == 2 and out.features.dtype == torch.float32
+    assert (out.logits is not None) == features.has_logits
+    assert features.protocol.keys() >= {"extractor", "weights", "resize"}
+    alone = extractor.open(shape, torch.device("cpu"))
+    assert alone.protocol == features.protocol
+    torch.testing.assert_close(alone.extract(x[1:2]).features, out.features[1:2], rtol=1e-4, atol=1e-5)
+    assert (out.features[0] - out.features[1]).abs().max() > 1e-3
+    assert not out.features.requires_grad

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import launch
+from modules.runtime import Runtime
 from tests import two_processes
 
 torch.set_num_threads(1)
@@ -26,6 +27,7 @@ def together(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path) -> Path:
     output = tmp_path_factory.mktemp("together")
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment["HF_HOME"] = str(output / "home")
     done = subprocess.run(
         [sys.executable, *torchrun, two_processes.__file__, str(output), str(tiny_run)],
         env=environment,
@@ -85,14 +87,24 @@ def test_samples_are_those_of_one_process(together, num, rank):
     torch.testing.assert_close(found, two_processes.drawn(num), rtol=1e-9, atol=1e-9)
 
 
-def test_a_run_of_two_processes_is_written_once_and_alike(together, tmp_path):
+@pytest.mark.parametrize("rank", [0, 1])
+def test_metrics_are_those_of_one_process(together, rank):
+    found, expected = _facts(together, rank, "measured/"), two_processes.measured(Runtime())
+    assert len(expected) > 20 and any(key.startswith("KID/25/kid_sd") for key in expected)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-10, equal_nan=True, msg=name)
+
+
+def test_a_run_of_two_processes_is_written_once_and_alike(together, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     two_processes.run_folder(tmp_path / "run")
     alone, two = (
         [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
         for folder in (tmp_path, together)
     )
-    assert [row["step"] for row in two] == [row["step"] for row in alone] == [1, 2, 3, 3]
-    measured = {"seconds", "steps_per_second", "images_per_second"}
+    assert [row["step"] for row in two] == [row["step"] for row in alone] == [1, 2, 3, 3, 3]
+    measured = {"seconds", "evaluation_seconds", "steps_per_second", "images_per_second"}
     for one, other in zip(alone, two, strict=True):
         assert one.keys() == other.keys()
         for name in one.keys() - measured:
@@ -115,3 +127,17 @@ def test_the_task_generate_shares_the_images_out(together, tiny_run, tmp_path):
         assert abs(here - there).max() <= 1, name  # float32 sums differ in their last digit
     one = np.load(together / "generated1" / "samples.npz")
     assert one["images"].shape == (1, 1, 8, 8) and one["labels"].tolist() == [0]
+
+
+def test_the_task_evaluate_shares_the_samples_out(together, tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    assert two_processes.evaluate(tmp_path / "evaluated", tiny_run) == 0
+    alone, two = (
+        [json.loads(path.read_text()) for path in (folder / "evaluated").iterdir()]
+        for folder in (tmp_path, together)
+    )
+    assert len(alone) == len(two) == 1 and len(alone[0]["values"]) > 8
+    assert two[0]["protocol"] == alone[0]["protocol"]
+    for name, entry in alone[0]["values"].items():
+        # float32 networks: a pixel may round otherwise
+        assert two[0]["values"][name]["value"] == pytest.approx(entry["value"], rel=2e-3, abs=2e-3), name

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from modules.checks import DataError
 from modules.data.digits import Digits
 from modules.data.points import Checkerboard
 from modules.data.stream import TrainingStream
@@ -23,12 +24,25 @@ from modules.ema import EMA
 from modules.energies.base import Energy
 from modules.energies.mlp import MLPEnergy
 from modules.energies.resnet import CooperativeResNet
+from modules.evaluation import Evaluation
+from modules.features.pixels import RawPixels
 from modules.generation import Generation
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
 from modules.initializers.unet import UNet
 from modules.methods.base import Method
 from modules.methods.recovery import RecoveryLikelihood
+from modules.metrics.base import Metric, PairMetric
+from modules.metrics.class_accuracy import ClassAccuracy
+from modules.metrics.detection import Detection
+from modules.metrics.fid import FID
+from modules.metrics.inception_score import InceptionScore
+from modules.metrics.kid import KID
+from modules.metrics.mode_mass import ModeMass
+from modules.metrics.prdc import PRDC
+from modules.metrics.recognised import Recognised
+from modules.metrics.sliced_wasserstein import SlicedWasserstein
+from modules.noise import Noise
 from modules.optimizers import AdamW
 from modules.runtime import Runtime
 from modules.samplers.langevin import Langevin
@@ -128,6 +142,41 @@ def drawn(num: int) -> Tensor:
     return sample(generation, *model.models({}), model.schedule, num, labels, 5, runtime, 2, torch.float64).x
 
 
+def measured(runtime: Runtime) -> dict[str, Tensor]:
+    """The values of every metric of samples, each process being given its share in batches of three."""
+    found = {}
+    for metric in (FID(), FID(extrapolate=True), KID(3, 10), PRDC(2), InceptionScore(4), SlicedWasserstein(),
+                   ClassAccuracy(), Recognised(0.3), ModeMass(), Detection()):  # fmt: skip
+        for count in (1, 25):  # one: fewer than there are processes; references: enough of both
+            there = inputs(metric, 24, "references")
+            here = inputs(metric, count, "predictions")
+            paired = isinstance(metric, PairMetric)
+            sides = {"predictions": here} if paired else {"predictions": here, "references": there}
+            for side, x in sides.items():
+                mine = torch.arange(len(x))[runtime.rank :: runtime.num_processes]
+                for rows in mine.split(3):
+                    if paired:
+                        metric.add_batch(predictions=x[rows], references=rows % 2, indices=rows)
+                    else:
+                        metric.add_batch(**{side: x[rows]}, indices=rows)
+            metric.combine(runtime)
+            try:
+                values = metric.compute()
+            except DataError:  # a covariance of one sample
+                values = {"refused": 1.0}
+            found |= {f"{type(metric).__name__}/{count}/{key}": torch.tensor(v) for key, v in values.items()}
+    return found
+
+
+def inputs(metric: Metric, count: int, side: str) -> Tensor:
+    """What the metric takes, (count, ...), float64 where it is a real number."""
+    noise = Noise(0, torch.arange(count), stream=side, dtype=torch.float64)
+    if metric.takes == "modes":
+        return noise.integers("modes", -1, 3)
+    x = noise.normal("x", () if metric.takes == "own" else (4,))
+    return x.softmax(1) if metric.takes == "probabilities" else x
+
+
 def run_folder(folder: Path) -> None:
     """A whole run of smooth networks on points."""
     torch.manual_seed(0)
@@ -149,7 +198,19 @@ def run_folder(folder: Path) -> None:
         sample_every=3,
         num_samples=5,
         per_device_batch_size=16,
+        evaluation=Evaluation(
+            [SlicedWasserstein(), ModeMass()], RawPixels(), num=7, every=3, num_references=5, batch_size=2
+        ),
     ).train(folder)
+
+
+def evaluate(output: Path, run: Path) -> int:
+    """The task evaluate with metrics of every kind."""
+    import launch
+
+    command = ["--task", "evaluate", "--run", str(run), "--output", str(output), "--num", "21"]
+    command += ["--metrics", "fid,kid,is,prdc,class_accuracy", "--batch-size", "4"]
+    return launch.main([*command, "--set", "Evaluation.extractor=@DigitsClassifier()"])
 
 
 def main(output: Path, run: Path) -> None:
@@ -161,6 +222,7 @@ def main(output: Path, run: Path) -> None:
             facts |= {f"{name}/{size}/{key}": value for key, value in weights.items()}
     for num in (1, 5):
         facts[f"drawn/{num}"] = drawn(num)
+    facts |= {f"measured/{name}": value for name, value in measured(runtime).items()}
     # every process has its own copy of the weights: all must be alike
     save_file(facts, output / f"facts{runtime.rank}.safetensors")
     (output / f"processes{runtime.rank}.json").write_text(json.dumps(runtime.num_processes))
@@ -172,6 +234,7 @@ def main(output: Path, run: Path) -> None:
         folder = output / f"generated{num}"
         command = ["--task", "generate", "--run", str(run), "--output", str(folder), "--num", str(num)]
         assert launch.main([*command, "--format", form]) == 0
+    assert evaluate(output / "evaluated", run) == 0
 
 
 if __name__ == "__main__":

@@ -44,6 +44,10 @@ class Points(Data):
     def place(self, part: Tensor, noise: Noise) -> Tensor:
         """A point (n, 2) of each of the parts `part` (n,) int64."""
 
+    @abstractmethod
+    def cell(self, points: Tensor) -> Tensor:
+        """The part that each point (n, 2) lies in: (n,) int64, -1 outside all of them."""
+
     def open(self) -> Examples:
         return _PointExamples(self)
 
@@ -135,6 +139,11 @@ class GaussianMixture2D(Points):
     def place(self, part: Tensor, noise: Noise) -> Tensor:
         return self.means[part] + self.std * noise.normal("point", (2,))
 
+    def cell(self, points: Tensor) -> Tensor:
+        """The nearest mode of each point (n, 2), -1 beyond 3 standard deviations (1.1% of exact ones)."""
+        distance, mode = torch.cdist(points, self.means.to(points)).min(1)
+        return torch.where(distance <= 3 * self.std, mode, -1)
+
 
 @gin.register
 class Rings(Points):
@@ -169,3 +178,8 @@ class Rings(Points):
         angle = 2 * math.pi * noise.uniform("angle")
         radius = self.radii[part] + self.std * noise.normal("radius", ())
         return radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
+
+    def cell(self, points: Tensor) -> Tensor:
+        """The nearest ring of each point (n, 2), -1 beyond 3 standard deviations (0.3% of exact ones)."""
+        distance, ring = (points.norm(dim=1)[:, None] - self.radii.to(points)).abs().min(1)
+        return torch.where(distance <= 3 * self.std, ring, -1)

@@ -1,0 +1,1 @@
+"""Figures of samples: evaluate.Metric subclasses, made directly."""

@@ -13,8 +13,11 @@ from torch.nn.functional import avg_pool2d, pad
 
 from benchmarks import judge_digits, judge_points
 from benchmarks.judge_digits import ConvolutionalClassifier, Judge, real_digits
-from benchmarks.judge_points import PointsJudge, density_kl, sliced_wasserstein, square_grid
+from benchmarks.judge_points import PointsJudge, density_kl
 from modules.checks import DataError
+from modules.metrics.grid_kl import square_grid
+from modules.metrics.prdc import neighbour_radii, prdc
+from modules.metrics.sliced_wasserstein import sliced_wasserstein
 
 FLOAT64 = torch.float64
 
@@ -169,15 +172,16 @@ def test_left_out_scores_are_those_of_a_regression_without_the_row():
 
 def test_coverage_and_recall_on_a_line():
     real = torch.arange(20, dtype=FLOAT64)[:, None]
-    radii = judge_digits.neighbour_radii(real)
+    radii = neighbour_radii(real, 5)
     assert radii[[0, 1, 2, 10]].tolist() == [5, 4, 3, 3]  # at the end all five lie on one side
-    # one point beyond the left end: reached by the balls of 0 (radius 5) and 1 (radius 4) only
-    assert judge_digits.coverage(real, radii, torch.tensor([[-2.9]], dtype=FLOAT64)) == 2 / 20
+    # points beyond the left end: reached by the balls of 0 (radius 5) and 1 (radius 4) only
+    beyond = torch.full((6, 1), -2.9, dtype=FLOAT64)
+    assert prdc(real, beyond, 5, radii)["coverage"] == 2 / 20
     # six points from 10 to 10.25: their radii of at most 0.25 reach the real point 10 alone
     close = 10 + 0.05 * torch.arange(6, dtype=FLOAT64)[:, None]
-    assert judge_digits.recall(real, close) == 1 / 20
+    assert prdc(real, close, 5)["recall"] == 1 / 20
     # spaced by 1, from 10 to 15: the ends' radii of 5 reach 5..20, that is 15 of the real points
-    assert judge_digits.recall(real, 10 + 20 * (close - 10)) == 15 / 20
+    assert prdc(real, 10 + 20 * (close - 10), 5)["recall"] == 15 / 20
 
 
 def test_files_of_every_kind_give_the_same_images(tmp_path, held_out):

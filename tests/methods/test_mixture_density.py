@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.judge_points import density_kl, square_grid
+from benchmarks.judge_points import density_kl
 from modules.data.points import GaussianMixture2D
 from modules.data.stream import TrainingStream
 from modules.energies.analytic import GaussianEnergy, MixtureEnergy
@@ -16,6 +16,7 @@ from modules.energies.base import Energy
 from modules.energies.mlp import MLPEnergy
 from modules.initializers.copy import CopyInitializer
 from modules.methods.recovery import RecoveryLikelihood
+from modules.metrics.grid_kl import square_grid
 from modules.noise import Noise
 from modules.optimizers import AdamW
 from modules.samplers.langevin import Langevin

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from modules.report.watch import sliced_wasserstein
+from modules.metrics.sliced_wasserstein import sliced_wasserstein
 
 
 def _normals(n: int, dim: int, seed: int) -> torch.Tensor:

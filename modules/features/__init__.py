@@ -1,0 +1,1 @@
+"""What metrics compare: features and class probabilities of images."""

@@ -1,0 +1,82 @@
+"""What a feature extractor is."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modules.checks import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """Of n samples: features (n, d) float32, and logits (n, classes) where there is a classifier."""
+
+    features: Tensor
+    logits: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Features:
+    """An opened extractor.
+
+    Attributes:
+        extract: 8-bit images (n, c, h, w), or points (n, d), on the device -> Extracted.
+        protocol: what a value by these features is worth nothing without: extractor, weights' hash, resize.
+        has_logits: whether they come with logits.
+    """
+
+    extract: Callable[[Tensor], Extracted]
+    protocol: dict[str, Any]
+    has_logits: bool
+
+
+class Extractor(ABC):
+    """Features to be opened. Making one reads nothing."""
+
+    @abstractmethod
+    def open(self, shape: tuple[int, ...], device: torch.device) -> Features:
+        """Read the weights and put them on a device, for samples of a shape.
+
+        Raises:
+            ConfigurationError, CheckpointError: a shape it can't take; weights that are missing or don't fit.
+        """
+
+
+def loaded(make: Callable[[], nn.Module], weights: Mapping[str, Tensor], device: torch.device) -> nn.Module:
+    """A frozen network with given weights; initial ones, which would draw random numbers, are never made."""
+    with torch.device("meta"):
+        network = make()
+    network.load_state_dict(weights, assign=True)
+    return frozen(network, device)
+
+
+def frozen(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network in eval mode, without gradients, on a device."""
+    return network.requires_grad_(False).eval().to(device)
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and values in the order of the names."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def check_images(name: str, shape: tuple[int, ...], channels: tuple[int, ...]) -> None:
+    """Raise unless samples are images with one of these numbers of channels."""
+    if len(shape) != 3 or shape[0] not in channels:
+        wanted = " or ".join(map(str, channels))
+        raise ConfigurationError(
+            f"{name} takes images with {wanted} channels, the data has shape {shape}: choose another "
+            "Evaluation.extractor, such as @RawPixels()"
+        )

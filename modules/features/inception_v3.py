@@ -1,0 +1,125 @@
+"""Inception features with the published weights, from a file or fetched once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from pathlib import Path
+
+import gin
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from modules.checks import CheckpointError, check_instance
+from modules.features.base import Extracted, Extractor, Features, check_images, loaded
+from modules.features.cache import cache_folder
+from modules.features.inception import InceptionNetwork
+
+URL = (
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+    "pt_inception-2015-12-05-6726825d.pth"
+)
+HASH = "6726825d"  # the first digits of the file's SHA-256
+
+
+@gin.register
+class InceptionV3(Extractor):
+    """The Inception network of FID (modules/features/inception.py): 2,048 features, 1,008 logits.
+
+    Grey images are taken for RGB with equal channels. The network's output equals torch-fidelity's, which
+    loads the same file: its package isn't needed.
+
+    Args:
+        weights: the published .pth file or a .safetensors conversion of it; None: the cache folder's, fetched
+            on first use.
+    """
+
+    def __init__(self, weights: str | None = None) -> None:
+        check_instance("InceptionV3.weights", weights, (str, type(None)))
+        self.weights = weights
+
+    def open(self, shape: tuple[int, ...], device: torch.device) -> Features:
+        check_images("InceptionV3", shape, (1, 3))
+        path = Path(self.weights).expanduser() if self.weights else _fetched()
+        network = loaded(InceptionNetwork, _fitting(path), device)
+
+        @torch.no_grad()
+        def extract(images: Tensor) -> Extracted:
+            return Extracted(*network(images.expand(-1, 3, -1, -1)))
+
+        resize = "299x299, bilinear as TensorFlow 1, no antialiasing"
+        protocol = {"extractor": "InceptionV3", "weights": _sha256(path), "resize": resize}
+        return Features(extract, protocol, True)
+
+
+def _fetched() -> Path:
+    """The published file, in the cache folder."""
+    path = cache_folder() / URL.rsplit("/", 1)[1]
+    if path.exists():
+        return path
+    advice = f"fetch {URL} where there is a network, then --set 'InceptionV3.weights=\"FILE\"'"
+    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
+        raise CheckpointError(f"the Inception weights aren't here and HF_HUB_OFFLINE is set: {advice}")
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(URL, str(part), hash_prefix=HASH, progress=False)
+        part.rename(path)
+    except (OSError, RuntimeError) as fault:  # an URLError is an OSError, a wrong hash a RuntimeError
+        part.unlink(missing_ok=True)
+        reason = " ".join(str(fault).split())[:200]
+        raise CheckpointError(f"the Inception weights cannot be fetched ({reason}): {advice}") from fault
+    return path
+
+
+def _fitting(path: Path) -> dict[str, Tensor]:
+    """The file's tensors, if they are the network's. A .pth is read once and kept as safetensors."""
+    if not path.is_file():
+        raise CheckpointError(f"InceptionV3.weights: there is no file {path}")
+    kept = cache_folder() / f"inception-{_sha256(path)[:16]}.safetensors"
+    converted = path.suffix == ".safetensors" or kept.exists()
+    try:
+        if converted:
+            return _checked(load_file(path if path.suffix == ".safetensors" else kept), path)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as fault:
+        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        raise CheckpointError(f"{path} holds no readable weights: {reason[:200]}") from fault
+    if not isinstance(tensors, dict) or not all(isinstance(v, Tensor) for v in tensors.values()):
+        raise CheckpointError(f"{path} holds something else than named tensors")
+    tensors = _checked(tensors, path)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    part = kept.with_name(f".{kept.name}.{os.getpid()}")
+    save_file({k: v.contiguous() for k, v in tensors.items()}, part)
+    part.rename(kept)
+    return tensors
+
+
+def _checked(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The tensors, if they are the network's; counters of batches, of no use here, may be left out."""
+    with torch.device("meta"):
+        wanted = {name: tensor.shape for name, tensor in InceptionNetwork().state_dict().items()}
+    counters = {name: torch.tensor(0) for name in wanted if name.endswith("num_batches_tracked")}
+    found = {**counters, **tensors}
+    for name, shape in wanted.items():
+        if name not in found:
+            raise CheckpointError(f"{path} are not the weights of FID's Inception: {name} is missing")
+        if found[name].shape != shape:
+            raise CheckpointError(
+                f"{path} are not the weights of FID's Inception: {name} is {tuple(found[name].shape)}, "
+                f"not {tuple(shape)}"
+            )
+    for name in found.keys() - wanted.keys():
+        raise CheckpointError(f"{path} are not the weights of FID's Inception: it has {name} besides")
+    return found
+
+
+def _sha256(path: Path) -> str:
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            total.update(block)
+    return total.hexdigest()

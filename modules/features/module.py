@@ -1,0 +1,131 @@
+"""Features from any torch module that an import path leads to: torchvision's, timm's, one's own."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gin
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from modules.checks import (
+    CheckpointError,
+    ConfigurationError,
+    check_bool,
+    check_instance,
+    check_integer,
+    nearest,
+)
+from modules.features.base import Extracted, Extractor, Features, check_images, digest, frozen
+
+
+@gin.register
+class ModuleFeatures(Extractor):
+    """What a torch module computes from images, or one of the modules inside it.
+
+    Images, 8-bit, become (x/255 - mean)/std after the resize. Features of maps (n, d, h, w) are averaged over
+    the map.
+
+    Args:
+        model: import path of what returns a module when called, such as "torchvision.models.resnet18" or
+            "timm.create_model".
+        arguments: it is called with, such as {"weights": "DEFAULT"} or {"model_name": "resnet18"}.
+        weights: a .safetensors file of its state; None: as it is made.
+        layer: name of the inner module whose output are the features, such as "avgpool"; None: the output.
+        gives_logits: whether the output are logits of classes, so that metrics of classes can use it.
+        size: of the square that images are resized to (bilinear, antialiased); None: as they are.
+        mean, std: of the channels, in [0, 1].
+    """
+
+    def __init__(
+        self,
+        model: str,
+        arguments: Mapping[str, Any] | None = None,
+        weights: str | None = None,
+        layer: str | None = None,
+        gives_logits: bool = False,
+        size: int | None = None,
+        mean: tuple[float, ...] = (0.485, 0.456, 0.406),
+        std: tuple[float, ...] = (0.229, 0.224, 0.225),
+    ) -> None:
+        check_instance("ModuleFeatures.model", model, str)
+        check_instance("ModuleFeatures.arguments", arguments, (dict, type(None)))
+        check_instance("ModuleFeatures.weights", weights, (str, type(None)))
+        check_instance("ModuleFeatures.layer", layer, (str, type(None)))
+        check_bool("ModuleFeatures.gives_logits", gives_logits)
+        if size is not None:
+            check_integer("ModuleFeatures.size", size, low=1)
+        if len(mean) != len(std):
+            raise ConfigurationError("ModuleFeatures.mean and .std must have one number a channel")
+        self.model, self.arguments, self.weights = model, dict(arguments or {}), weights
+        self.layer, self.gives_logits, self.size = layer, gives_logits, size
+        self.mean, self.std = tuple(mean), tuple(std)
+
+    def open(self, shape: tuple[int, ...], device: torch.device) -> Features:
+        check_images("ModuleFeatures", shape, (1, len(self.mean)))
+        network = self._built()
+        if self.weights is not None:
+            try:
+                network.load_state_dict(load_file(Path(self.weights).expanduser()))
+            except Exception as fault:
+                reason = " ".join(str(fault).split())[:200]
+                raise CheckpointError(f"ModuleFeatures.weights {self.weights}: {reason}") from fault
+        hash_of_weights = digest(network.state_dict())
+        frozen(network, device)
+        inner = self._inner(network)
+        mean, std = (torch.tensor(x, device=device).reshape(-1, 1, 1) for x in (self.mean, self.std))
+        caught: list[Tensor] = []
+        if inner is not None:
+            inner.register_forward_hook(lambda module, given, out: caught.append(out))
+
+        @torch.no_grad()
+        def extract(images: Tensor) -> Extracted:
+            x = images.float() / 255
+            if self.size is not None:
+                x = interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
+            caught.clear()
+            output = network((x - mean) / std)
+            features = caught.pop() if inner is not None else output
+            if features.ndim == 4:
+                features = features.mean((2, 3))
+            return Extracted(features.flatten(1).float(), output.float() if self.gives_logits else None)
+
+        protocol = {"extractor": self.model, "arguments": self.arguments, "layer": self.layer}
+        resize = f"{self.size}x{self.size}, bilinear, antialiased" if self.size else None
+        return Features(
+            extract, {**protocol, "weights": hash_of_weights, "resize": resize}, self.gives_logits
+        )
+
+    def _built(self) -> nn.Module:
+        path, _, name = self.model.rpartition(".")
+        try:
+            found = importlib.import_module(path) if path else None
+        except ImportError as fault:
+            raise ConfigurationError(f"ModuleFeatures.model {self.model!r}: {fault}") from fault
+        if found is None or not hasattr(found, name):
+            hint = nearest(name, dir(found)) if found else " Give a path such as torchvision.models.resnet18"
+            raise ConfigurationError(f"ModuleFeatures.model {self.model!r} is not to be found.{hint}")
+        try:
+            with torch.random.fork_rng(devices=[]):  # initial weights are drawn from the global generator
+                network = getattr(found, name)(**self.arguments)
+        except Exception as fault:
+            reason = " ".join(str(fault).split())[:200]
+            raise ConfigurationError(f"ModuleFeatures.model {self.model!r} refused: {reason}") from fault
+        check_instance(f"what ModuleFeatures.model {self.model!r} returns", network, nn.Module)
+        return network
+
+    def _inner(self, network: nn.Module) -> nn.Module | None:
+        if self.layer is None:
+            return None
+        inside = dict(network.named_modules())
+        if self.layer not in inside:
+            hint = nearest(self.layer, list(inside))
+            raise ConfigurationError(
+                f"ModuleFeatures.layer: {self.model} has no module {self.layer!r}.{hint}"
+            )
+        return inside[self.layer]

@@ -1,0 +1,186 @@
+"""What a metric keeps of the batches it is given; each is the same whatever the batches and processes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from modules.checks import DataError
+from modules.runtime import Runtime
+
+
+class Store(ABC):
+    """An accumulator.
+
+    Attributes:
+        count: samples seen.
+    """
+
+    count: int = 0
+
+    @abstractmethod
+    def add(self, x: Tensor, indices: Tensor) -> None:
+        """Take in x (n, ...), whose places in the whole set are indices (n,)."""
+
+    @abstractmethod
+    def combine(self, runtime: Runtime) -> None:
+        """Become, on every process, what one process that had seen all samples would hold."""
+
+    @abstractmethod
+    def state(self) -> dict[str, np.ndarray]:
+        """All of it, as arrays for a file."""
+
+    @abstractmethod
+    def load(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over a `state`."""
+
+
+class Moments(Store):
+    """Mean and scatter about it in float64, batches joined by Chan, Golub and LeVeque (1979)."""
+
+    def __init__(self) -> None:
+        self.mean = self.scatter = torch.zeros(0, dtype=torch.float64)
+
+    @classmethod
+    def of(cls, mean: Tensor, covariance: Tensor) -> Moments:
+        """Moments that are known, (d,) and (d, d), of nobody knows how many samples; nothing can be added."""
+        made = cls()
+        made.count, made.mean, made.scatter = 2, mean.double(), covariance.double()
+        return made
+
+    def add(self, x: Tensor, indices: Tensor) -> None:
+        x = (x.cpu() if x.device.type == "mps" else x).double()  # which has no float64
+        if not len(x):
+            return
+        mean = x.mean(0)
+        x = x - mean
+        if self.count == 0:
+            self.mean, self.scatter = torch.zeros_like(mean), mean.new_zeros(len(mean), len(mean))
+        elif self.mean.shape != mean.shape:
+            raise _other_width(len(self.mean), len(mean))
+        n, m = self.count, len(x)
+        shift = mean - self.mean
+        self.scatter.addmm_(x.T, x).addr_(shift, shift, alpha=n * m / (n + m))
+        self.mean += shift * (m / (n + m))
+        self.count = n + m
+
+    def combine(self, runtime: Runtime) -> None:
+        if runtime.num_processes == 1:
+            return
+        width = max(runtime.gather_objects([len(self.mean)]))
+        if self.count == 0:
+            self.mean, self.scatter = torch.zeros(width).double(), torch.zeros(width, width).double()
+        home = runtime.device
+        own, n = self.mean.to(home), torch.tensor(float(self.count), dtype=torch.float64, device=home)
+        total = runtime.sum(n)
+        self.mean = runtime.sum(own * (n / total))
+        shift = own - self.mean
+        self.scatter = runtime.sum(self.scatter.to(home) + n * torch.outer(shift, shift))
+        self.count = int(total)
+
+    @property
+    def covariance(self) -> Tensor:
+        """The unbiased covariance (d, d)."""
+        if self.count < 2:
+            raise DataError(f"a covariance needs at least 2 samples, got {self.count}")
+        return self.scatter / (self.count - 1)
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {
+            "count": np.array(self.count),
+            "mean": self.mean.cpu().numpy(),
+            "scatter": self.scatter.cpu().numpy(),
+        }
+
+    def load(self, state: Mapping[str, np.ndarray]) -> None:
+        self.count = int(state["count"])
+        self.mean, self.scatter = torch.tensor(state["mean"]), torch.tensor(state["scatter"])
+
+
+class Rows(Store):
+    """The samples themselves, on the CPU in float32 (float64 stays), in the order of their indices."""
+
+    def __init__(self) -> None:
+        self._x: list[Tensor] = []
+        self._indices: list[Tensor] = []
+
+    def add(self, x: Tensor, indices: Tensor) -> None:
+        if self._x and self._x[0].shape[1:] != x.shape[1:]:
+            raise _other_width(self._x[0].shape[1:].numel(), x.shape[1:].numel())
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        # a copy, so that whoever gave x may use its memory again
+        self._x.append(torch.empty(x.shape, dtype=dtype).copy_(x))
+        self._indices.append(torch.empty(len(x), dtype=torch.int64).copy_(indices))
+        self.count += len(x)
+
+    def combine(self, runtime: Runtime) -> None:
+        if runtime.num_processes == 1:
+            return
+        known = [s for s in runtime.gather_objects([_kind(self._x)]) if s is not None]
+        if not known:
+            return
+        if not self._x:
+            self._x, self._indices = (
+                [torch.zeros(0, *known[0][0], dtype=known[0][1])],
+                [torch.zeros(0).long()],
+            )
+        x, indices = (runtime.gather(torch.cat(part)) for part in (self._x, self._indices))
+        self._x, self._indices, self.count = [x], [indices], len(x)
+
+    def read(self) -> Tensor:
+        """The samples (n, ...)."""
+        if not self._x:
+            return torch.zeros(0)
+        if len(self._x) > 1:
+            self._x, self._indices = [torch.cat(self._x)], [torch.cat(self._indices)]
+        order = self._indices[0].argsort(stable=True)
+        if not torch.equal(order, torch.arange(len(order))):
+            self._x, self._indices = [self._x[0][order]], [self._indices[0][order]]
+        return self._x[0]
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"rows": self.read().numpy()}
+
+    def load(self, state: Mapping[str, np.ndarray]) -> None:
+        rows = torch.from_numpy(state["rows"])
+        self._x, self._indices, self.count = [rows], [torch.arange(len(rows))], len(rows)
+
+
+class Sums(Store):
+    """The sum over samples of figures (n, ...), or of a batch's sums (1, ...), in float64."""
+
+    def __init__(self) -> None:
+        self.total = torch.zeros(0, dtype=torch.float64)
+
+    def add(self, x: Tensor, indices: Tensor) -> None:
+        part = x.cpu().double().sum(0)
+        if self.count and part.shape != self.total.shape:
+            raise _other_width(self.total.numel(), part.numel())
+        self.total = part + self.total if self.count else part
+        self.count += len(indices)
+
+    def combine(self, runtime: Runtime) -> None:
+        if runtime.num_processes == 1:
+            return
+        shape = max((tuple(s) for s in runtime.gather_objects([tuple(self.total.shape)])), key=len)
+        total = self.total if self.count else torch.zeros(shape).double()
+        self.total = runtime.sum(total.to(runtime.device)).cpu()
+        self.count = int(runtime.sum(torch.tensor(self.count, device=runtime.device)))
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"count": np.array(self.count), "total": self.total.numpy()}
+
+    def load(self, state: Mapping[str, np.ndarray]) -> None:
+        self.count, self.total = int(state["count"]), torch.tensor(state["total"])
+
+
+def _kind(parts: list[Tensor]) -> tuple[tuple[int, ...], torch.dtype] | None:
+    return (tuple(parts[0].shape[1:]), parts[0].dtype) if parts else None
+
+
+def _other_width(before: int, now: int) -> DataError:
+    return DataError(f"a metric was given samples of {now} numbers after samples of {before}")

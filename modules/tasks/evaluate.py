@@ -1,0 +1,109 @@
+"""Measure a trained run's samples: FID and its relatives, with the protocol they were measured by."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from modules.checks import ConfigurationError, nearest
+
+
+def add_arguments(parser: argparse._ArgumentGroup) -> None:
+    """Options of evaluation."""
+    add = parser.add_argument
+    add(
+        "--metrics", metavar="A,B", help="such as fid,kid,is,prdc (default: those the run is configured with)"
+    )
+    add("--num", type=int, help="how many samples (default: the run's Evaluation.num)")
+    add("--seed", type=int, default=0, help="of the samples: those that --task generate draws (default 0)")
+    add("--repeats", type=int, default=1, help="measure this many seeds; gives mean and spread (default 1)")
+    add("--label", metavar="CLASS", help="class number or name, of all samples; default: all classes in turn")
+    add("--guidance", type=float, metavar="W", help="classifier-free guidance scale; 0 = conditional")
+    add("--batch-size", type=int, help="samples at once on a device (default: the run's)")
+    add("--statistics", metavar="NPZ", help="published statistics mu, sigma to compare with, for fid")
+    add("--checkpoint", metavar="DIR", help="a checkpoint of the run (default: the newest)")
+    add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the values and their protocol, and save both as JSON."""
+    if not arguments.run:
+        raise ConfigurationError("--task evaluate needs a trained run: --run runs/NAME")
+    if arguments.repeats < 1:
+        raise ConfigurationError("--repeats must be at least 1")
+
+    from modules import runs
+    from modules.report.measured import averaged
+    from modules.report.page import save_page
+
+    saved = runs.saved_config(Path(arguments.run), (), arguments.imports)  # whose modules may bring metrics
+    settings = ["Trainer.evaluation=@Evaluation()"]
+    if arguments.metrics:
+        settings.append(
+            f"Evaluation.metrics=[{', '.join(f'@{name}()' for name in _classes(arguments.metrics))}]"
+        )
+    elif not runs.is_bound(saved, "Evaluation.metrics"):
+        raise ConfigurationError("say what to measure: --metrics fid,kid")
+    for key, value in (("num", arguments.num), ("batch_size", arguments.batch_size)):
+        if value is not None:
+            settings.append(f"Evaluation.{key}={value}")
+    if arguments.statistics:
+        settings.append(f"Evaluation.statistics={arguments.statistics!r}")
+    given = "".join(arguments.overrides)
+    if not runs.is_bound(saved, "Evaluation.extractor") and "Evaluation.extractor" not in given:
+        raise ConfigurationError(
+            "the run's configuration names no extractor: add --set 'Evaluation.extractor=@InceptionV3()', "
+            "@RawPixels() or another"
+        )
+    trained = runs.load(
+        arguments.run,
+        arguments.checkpoint,
+        arguments.weights,
+        [*settings, *arguments.overrides],
+        arguments.imports,
+    )
+    evaluation, method = trained.evaluation, trained.method
+    assert evaluation is not None
+    generation = trained.guided(arguments.guidance)
+    label = None if arguments.label is None else trained.label_of(arguments.label)
+    labels = trained.labels(label, evaluation.num)
+    evaluator = evaluation.open(trained.data, trained.runtime, method.energy.num_classes)
+    models = method.energy, method.initializer
+    place = {"run": str(trained.folder), "step": trained.step, "weights": arguments.weights}
+    measured = averaged(
+        [
+            evaluator(generation, *models, method.schedule, seed, place, labels, progress=True)
+            for seed in range(arguments.seed, arguments.seed + arguments.repeats)
+        ]
+    )
+    if trained.runtime.is_main:
+        folder = Path(arguments.output or Path(arguments.run) / "evaluations")
+        names = "-".join(metric.label for metric in evaluation.metrics)
+        path = folder / f"step_{trained.step:08d}_{names}_n{evaluation.num}_seed{arguments.seed}.json"
+        measured.write(path)
+        if arguments.output is None:
+            save_page(trained.folder)
+        print(measured.text())
+        print(f"saved: {path}")
+    trained.runtime.finish()
+    return 0
+
+
+def _classes(text: str) -> list[str]:
+    """Names of the metrics' classes, from their labels."""
+    from modules.metrics.base import Metric
+
+    known: dict[str, str] = {}
+    waiting: list[type] = [Metric]
+    while waiting:
+        kinds: list[type] = waiting.pop().__subclasses__()
+        waiting += kinds
+        known |= {kind.label: kind.__name__ for kind in kinds if hasattr(kind, "label")}
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(
+                f"--metrics: there is no metric {name!r}.{nearest(name, list(known))} "
+                f"Metrics: {', '.join(sorted(known))}"
+            )
+    return [known[name] for name in names]
