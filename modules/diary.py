@@ -111,7 +111,7 @@ class Diary:
         self.bar.set_postfix({k.split("/")[-1]: f"{row[k]:.3g}" for k in shown if k in row}, refresh=False)
 
     def sample(self, training: Training) -> dict[str, float]:
-        """Draw fixed seeds with the averaged weights: a picture, and on the main process the distance to data.
+        """Draw fixed seeds with the averaged weights: a picture and, on the main process, a distance to data.
 
         A signal to stop ends it without either.
         """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 from pathlib import Path
+from pickle import UnpicklingError
 
 import gin
 import torch
@@ -85,7 +85,7 @@ def _fitting(path: Path) -> dict[str, Tensor]:
         if converted:
             return _checked(load_file(path if path.suffix == ".safetensors" else kept), path)
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as fault:
+    except (OSError, SafetensorError, RuntimeError, EOFError, KeyError, UnpicklingError) as fault:
         reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise CheckpointError(f"{path} holds no readable weights: {reason[:200]}") from fault
     if not isinstance(tensors, dict) or not all(isinstance(v, Tensor) for v in tensors.values()):
