@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,7 @@ class Run:
         method: its networks hold the loaded weights, in eval mode, on the runtime's device.
         generation: how samples are drawn.
         data: the data set, unopened. runtime: devices and processes. step: of the checkpoint.
+        parts: further components that `load` was asked for, by name.
     """
 
     def __init__(self, folder: Path, built: config.Config, checkpoint: Path, weights: str) -> None:
@@ -54,6 +56,7 @@ class Run:
             if weights == "ema":
                 EMA.ready(network)
         self.step: int = state["step"]
+        self.parts: dict[str, Any] = {}
 
     def generate(
         self,
@@ -137,6 +140,7 @@ def load(
     weights: str = "ema",
     overrides: Sequence[str] = (),
     imports: Sequence[str] = (),
+    parts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Run:
     """Rebuild a run.
 
@@ -146,6 +150,8 @@ def load(
         weights: "ema" or "live".
         overrides: gin bindings over the run's own, such as "Langevin.num_steps=30".
         imports: modules of the user's own, beside those that the run was trained with.
+        parts: registered names -> arguments of components to build beside the run's own, with its bindings
+            and the overrides, such as {"chains/Langevin": {"num_steps": 20}}.
 
     Raises:
         CheckpointError, ConfigurationError: what is missing or doesn't fit, in one line.
@@ -153,6 +159,7 @@ def load(
     folder = Path(folder)
     built = saved_config(folder, overrides, imports)
     run = Run(folder, built, Path(checkpoint) if checkpoint else checkpoints.latest(folder), weights)
+    run.parts = {name: built.build(name, given) for name, given in (parts or {}).items()}
     built.check_used()
     return run
 
