@@ -19,7 +19,7 @@ LAYERS = {
     **dict.fromkeys(("recovery", "guidance"), 3),
     "samplers": 4,
     **dict.fromkeys(("generation", "losses", "methods", "metrics", "runtime", "scores"), 5),
-    **dict.fromkeys(("chains", "detection", "verdict"), 6),
+    **dict.fromkeys(("chains", "detection", "landscape", "verdict"), 6),
     **dict.fromkeys(("sampling", "training", "trainer", "guards", "checkpoints", "report", "diary"), 6),
     **dict.fromkeys(("config", "runs"), 7),
     "tasks": 8,

@@ -47,7 +47,7 @@ def test_sets_made_from_inliers():
     halves = 2 * made["interpolated"] - DIGITS  # the other of each pair: another digit
     gaps = (halves[:40, None] - DIGITS).abs().amax((2, 3, 4))
     assert (gaps.amin(1) < 0.01).all() and (gaps.argmin(1) != torch.arange(40)).all()
-    assert (tuple(MADE) == detect.MADE) is True
+    assert tuple(MADE) == detect.MADE
 
 
 def test_by_way_of_a_smaller_size_nothing_fine_is_left():
