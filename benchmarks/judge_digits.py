@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -212,6 +213,16 @@ class Judge:
             figures.append((found["coverage"], found["recall"]))
         covered, recalled = zip(*figures, strict=True)
         return sum(covered) / len(figures), sum(recalled) / len(figures)
+
+
+@cache
+def _fitted() -> Judge:
+    return Judge.fit()
+
+
+def recognised(images: Tensor) -> Tensor:
+    """Which images (n, 1, 8, 8) the judge recognises, (n,) bool; it is fitted at the first call."""
+    return _fitted().recognise(_quantize(images))[0]
 
 
 def _subsets(total: int, count: int, seed: int) -> Iterator[Tensor]:

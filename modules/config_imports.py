@@ -32,6 +32,7 @@ COMPONENTS = (
     "runtime",
     "samplers",
     "schedules",
+    "scores",
     "trainer",
 )
 """The modules and folders of `modules` whose classes a gin file may name; a folder is walked."""

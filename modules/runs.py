@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ class Run:
         generation: how samples are drawn.
         evaluation: what is measured of samples, where the run is configured with it.
         data: the data set, unopened. runtime: devices and processes. step: of the checkpoint.
+        parts: further components that `load` was asked for, by name.
     """
 
     def __init__(self, folder: Path, built: config.Config, checkpoint: Path, weights: str) -> None:
@@ -60,6 +62,7 @@ class Run:
             if weights == "ema":
                 EMA.ready(network)
         self.step: int = state["step"]
+        self.parts: dict[str, Any] = {}
 
     def generate(
         self,
@@ -146,6 +149,7 @@ def load(
     overrides: Sequence[str] = (),
     imports: Sequence[str] = (),
     trust_imports: bool = False,
+    parts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Run:
     """Rebuild a run.
 
@@ -156,6 +160,8 @@ def load(
         overrides: gin bindings over the run's own, such as "Langevin.num_steps=30".
         imports: modules of the user's own, those that the run was trained with among them.
         trust_imports: import what the folder names; it is code, which a stranger's folder may name too.
+        parts: registered names -> arguments of components to build beside the run's own, with its bindings
+            and the overrides, such as {"chains/Langevin": {"num_steps": 20}}.
 
     Raises:
         CheckpointError, ConfigurationError: what is missing or doesn't fit, in one line.
@@ -165,6 +171,7 @@ def load(
     if checkpoint == "best":
         checkpoint = checkpoints.best(folder)
     run = Run(folder, built, Path(checkpoint) if checkpoint else checkpoints.latest(folder), weights)
+    run.parts = {name: built.build(name, given) for name, given in (parts or {}).items()}
     built.check_used()
     return run
 

@@ -64,6 +64,9 @@ from modules.runtime import Runtime
 from modules.samplers.base import Sampler
 from modules.samplers.langevin import Langevin
 from modules.schedules import CosineSchedule, LinearSchedule, Schedule, SubsampledLinearSchedule
+from modules.scores.base import Score
+from modules.scores.denoising import DenoisingScore
+from modules.scores.energy import EnergyScore, GradientNormScore, NoisyEnergyScore
 from modules.trainer import Trainer
 from modules.training import Training
 from modules.types import Batch, Transition
@@ -122,6 +125,9 @@ EXTRACTORS: dict[type, Callable[[Path], tuple[Extractor, tuple[int, ...]]]] = {
     InceptionV3: lambda folder: (InceptionV3(str(random_inception(folder))), (3, 20, 16)),
     ModuleFeatures: lambda folder: (ModuleFeatures("torch.nn.AvgPool2d", {"kernel_size": 4}), (3, 8, 8)),
 }
+SCORES: dict[type, Callable[[], Score]] = {
+    kind: kind for kind in (EnergyScore, NoisyEnergyScore, GradientNormScore, DenoisingScore)
+}
 
 TABLES: list[tuple[type, dict]] = [
     (Schedule, SCHEDULES),
@@ -131,6 +137,7 @@ TABLES: list[tuple[type, dict]] = [
     (Data, DATA),
     (Optimizer, OPTIMIZERS),
     (Guard, GUARDS),
+    (Score, SCORES),
     (Energy, ENERGIES),
     (Initializer, INITIALIZERS),
     (Metric, METRICS),
@@ -420,6 +427,19 @@ def test_guard(kind: type, networks, tmp_path, same_generator) -> None:
         for group, tensors in training.tensors().items():
             assert all(torch.equal(value, before[group][name]) for name, value in tensors.items()), group
     assert remedies == (0 if kind is RaiseOnDivergence else 2)
+
+
+@_each(SCORES)
+def test_score(kind: type, networks, same_generator) -> None:
+    """A number an image, the same wherever it stands, without gradients of parameters."""
+    score, (energy, initializer) = SCORES[kind](), networks
+    x, schedule = _points(), CosineSchedule()
+    score.check(initializer, schedule)
+    values = score(energy, initializer, schedule, x)
+    assert values.shape == (6,) and values.dtype == torch.float64 and not values.requires_grad
+    assert torch.equal(score(energy, initializer, schedule, x), values)
+    rows = torch.tensor([4, 1])
+    torch.testing.assert_close(score(energy, initializer, schedule, x[rows]), values[rows])
 
 
 @_each(OPTIMIZERS)

@@ -9,7 +9,7 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import ConfigurationError, DataError, check_choice
+from modules.checks import ConfigurationError, DataError, check_choice, check_instance, check_integer
 from modules.data.base import Data, Examples, MemoryExamples
 from modules.noise import Noise
 
@@ -37,20 +37,27 @@ class Digits(Data):
     Args:
         num_classes: 10, or 0 to leave the labels out.
         part: "train" (80%), "held_out" (20%, for judging) or "all"; see `digits_split`.
+        omit: digits that are left out, such as (8, 9); the others keep their labels.
     """
 
-    def __init__(self, num_classes: int = 0, part: str = "train") -> None:
+    def __init__(self, num_classes: int = 0, part: str = "train", omit: tuple[int, ...] = ()) -> None:
         super().__init__((1, 8, 8), num_classes)
         if num_classes not in (0, 10):
             raise ConfigurationError(f"Digits.num_classes must be 10 or 0 (no labels), got {num_classes!r}")
         check_choice("Digits.part", part, ("train", "held_out", "all"))
-        self.part = part
+        check_instance("Digits.omit", omit, (tuple, list))
+        for digit in omit:
+            check_integer("Digits.omit's entries", digit, low=0, high=9)
+        if len(set(omit)) == 10:
+            raise ConfigurationError("Digits.omit leaves no digit: keep at least one")
+        self.part, self.omit = part, tuple(omit)
         self.class_names = [str(digit) for digit in range(num_classes)]
 
     def open(self) -> Examples:
         images, labels = _read()
         train, held_out = digits_split()
         chosen = {"train": train, "held_out": held_out, "all": torch.arange(_LENGTH)}[self.part]
+        chosen = chosen[~torch.isin(labels[chosen], torch.tensor(self.omit, dtype=torch.int64))]
         return MemoryExamples(images[chosen], labels[chosen] if self.num_classes else None, self.class_names)
 
 

@@ -55,3 +55,20 @@ def test_bad_arguments():
         Digits(9)
     with pytest.raises(ConfigurationError, match="Did you mean 'held_out'"):
         Digits(part="heldout")
+
+
+def test_digits_are_left_out_on_request():
+    """Training without 8 and 9; the others keep their places and labels, with labels or without."""
+    whole, part = Digits(10).open(), Digits(10, omit=(8, 9)).open()
+    kept = whole.labels[:, 0] < 8
+    assert 0 < len(part) < len(whole)
+    assert torch.equal(part.images, whole.images[kept]) and torch.equal(part.labels, whole.labels[kept])
+    assert len(part.class_names) == 10
+    assert torch.equal(Digits(omit=(8, 9)).open().images, part.images)
+    assert len(Digits(10, omit=tuple(range(8))).open()) == len(whole) - len(part)
+
+
+@pytest.mark.parametrize("omit", [(10,), (True,), "89", tuple(range(10))])
+def test_what_cannot_be_left_out(omit):
+    with pytest.raises(ConfigurationError, match=r"Digits\.omit"):
+        Digits(omit=omit)

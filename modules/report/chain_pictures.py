@@ -1,0 +1,68 @@
+"""Long-run chains as one picture: energy, displacement and images over time, a row for each level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from modules.chains import LongChains
+from modules.report.curves import figure
+from modules.report.pictures import grid
+from modules.verdict import Verdict
+
+_ROWS = 8  # chains whose images are shown
+_FAR = 1e4
+
+
+def save_chains(runs: Sequence[tuple[LongChains, Verdict]], every: int, burn_in: float, path: Path) -> None:
+    """Draw the chains and their verdicts; the burn-in is shaded.
+
+    Args:
+        every: steps between two records.
+        burn_in: share of the records that the verdict leaves out.
+    """
+    width, height = 15, 3.4 * len(runs)
+    fig, axes = figure(len(runs), 3, width, height)
+    fig.subplots_adjust(0.05, 0.6 / height, 0.99, 1 - 0.4 / height, hspace=0.45, wspace=0.14)
+    for row, (chains, verdict) in zip(axes, runs, strict=True):
+        steps = torch.arange(len(chains.energy)) * every
+        panels = (
+            (row[0], chains.energy, f"level {chains.t - 1}: energy U: {verdict.word}"),
+            (row[1], chains.displacement, "displacement from the start (rms)"),
+        )
+        for axis, series, title in panels:
+            _band(axis, steps, series)
+            axis.axvspan(0, burn_in * float(steps[-1]), color="0.9", zorder=-1)
+            axis.set(title=title, xlabel="step")
+        _frames(row[2], chains, every)
+    fig.savefig(path, dpi=80)
+
+
+def _band(axis: Any, steps: Tensor, series: Tensor) -> None:
+    """Median of the chains, and the range of nine in ten of them; logarithmic where some fly far."""
+    low, high = (torch.nanquantile(series, q, 1) for q in (0.05, 0.95))
+    axis.fill_between(steps.numpy(), low.numpy(), high.numpy(), alpha=0.25, linewidth=0)
+    axis.plot(steps.numpy(), torch.nanmedian(series, 1).values.numpy(), linewidth=1)
+    if float((high - low).nan_to_num(0.0).max()) > _FAR:
+        axis.set_yscale("symlog", linthresh=100)
+
+
+def _frames(axis: Any, chains: LongChains, every: int) -> None:
+    """Images, one row a chain; or points, the first and the last ones."""
+    axis.set(xticks=[], yticks=[])
+    labels = [record * every for record in chains.frame_records]
+    if chains.frames.ndim == 3:
+        for frame, name in ((0, "start"), (-1, "end")):
+            points = chains.frames[frame].numpy()
+            axis.scatter(points[:, 0], points[:, -1], s=4, linewidths=0, label=name)
+        axis.legend(fontsize=7, loc="upper left")
+        axis.set(title="points", aspect="equal")
+        return
+    shown = chains.frames[:, :_ROWS].transpose(0, 1).flatten(0, 1)
+    axis.imshow(np.asarray(grid(shown.nan_to_num(-1.0), len(labels)).convert("RGB")), aspect="auto")
+    axis.set(title=f"x_s of {min(_ROWS, chains.frames.shape[1])} chains, steps {labels[0]} to {labels[-1]:,}")

@@ -1,0 +1,54 @@
+"""A score by the initializer: how far it is from knowing the way back to the image."""
+
+from __future__ import annotations
+
+import gin
+import torch
+from torch import Tensor
+
+from modules.checks import ConfigurationError, check_integer
+from modules.energies.base import Energy
+from modules.forward import marginal, posterior_mean
+from modules.initializers.base import Initializer
+from modules.schedules import Schedule
+from modules.scores.base import Score, check_levels, same_noise, transition_above
+from modules.scores.energy import level_tuple
+from modules.tensors import expand_as, sum_per_sample
+
+
+@gin.register
+class DenoisingScore(Score):
+    """Σ_s mean_k ||g(x_t) - y_scale·E_q[x_s|x_t, x]||²/(spread² D), with the same few noises for all.
+
+    spread is that of the proposal (spec §4) and D the number of elements: D/2 of a term is the divergence of
+    the proposal from q(y | x_t, x).
+
+    Args:
+        levels: s = t - 1, each in 0..T-1.
+        num_noises: how many ε a level.
+    """
+
+    def __init__(self, levels: tuple[int, ...] = (0, 1, 2), num_noises: int = 8) -> None:
+        self.levels = level_tuple("DenoisingScore.levels", levels)
+        check_integer("DenoisingScore.num_noises", num_noises, low=1)
+        self.num_noises = num_noises
+
+    def check(self, initializer: Initializer, schedule: Schedule) -> None:
+        check_levels("DenoisingScore.levels", self.levels, schedule)
+        if not any(True for _ in initializer.parameters()):
+            raise ConfigurationError("DenoisingScore needs a trained initializer; the run has none (DRL)")
+
+    @torch.no_grad()
+    def __call__(
+        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int = 0
+    ) -> Tensor:
+        total = x.new_zeros(len(x))
+        for level in self.levels:
+            c = transition_above(schedule, level, x)
+            variance = initializer.spread(c) ** 2 * x[0].numel()
+            for k in range(self.num_noises):
+                x_t = marginal(x, c.alpha_t, c.sigma_t, same_noise(seed, k, x))
+                aim = expand_as(c.y_scale, x) * posterior_mean(x, x_t, c)
+                error = sum_per_sample((initializer.mean(x_t, c) - aim) ** 2)
+                total = total + error / variance / self.num_noises
+        return total

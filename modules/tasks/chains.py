@@ -1,0 +1,258 @@
+"""Run long chains on a trained run and say whether they are stable: numbers as JSON, and a picture."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modules.checks import ConfigurationError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from modules.chains import LongChains
+    from modules.runs import Run
+    from modules.verdict import Verdict
+
+    Judge = Callable[[Tensor], Tensor]
+
+
+def add_arguments(parser: argparse._ArgumentGroup) -> None:
+    """Options of long-run chains; `--set chains/Langevin.step_factor=2` and the like set their sampler."""
+    add = parser.add_argument
+    add("--start", choices=("data", "noise", "samples"), default="data", help="where chains start")
+    add(
+        "--along",
+        choices=("level", "conditional", "ladder"),
+        default="level",
+        help="one level's marginal (default), its conditional given x_t, or all conditionals in turn",
+    )
+    add("--level", type=int, help="of the chains, 0 the cleanest (default 0); not with --along ladder")
+    add("--steps", type=int, default=10_000, help="of each chain, at each level (default 10000)")
+    add("--every", type=int, default=20, help="steps between two records (default 20)")
+    add("--num", type=int, default=64, help="how many chains (default 64)")
+    add("--burn-in", type=float, default=0.5, help="share of steps the verdict leaves out (default 0.5)")
+    add(
+        "--judge",
+        metavar="MODULE:NAME",
+        help="says which images are recognised, such as benchmarks.judge_digits:recognised",
+    )
+    add("--seed", type=int, default=0, help="chain i depends on (seed, i) alone (default 0)")
+    add("--batch-size", type=int, default=256, help="chains at once on a device (default 256)")
+    add("--checkpoint", metavar="DIR", help="a checkpoint of the run (default: the newest)")
+    add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write chains.json and chains.png, and print the verdicts."""
+    _check(arguments)
+    judge = _judge(arguments.judge)
+
+    import torch
+    from tqdm.auto import tqdm
+
+    from modules import runs
+    from modules.report.chain_pictures import save_chains
+    from modules.verdict import judge_chains
+
+    trained = runs.load(
+        arguments.run,
+        arguments.checkpoint,
+        arguments.weights,
+        arguments.overrides,
+        arguments.imports,
+        arguments.trust_imports,
+        {"chains/Langevin": {"num_steps": arguments.every}},
+    )
+    levels = trained.method.schedule.num_levels
+    if not 0 <= (arguments.level or 0) < levels:
+        raise ConfigurationError(f"--level {arguments.level}: the run has levels 0..{levels - 1}")
+    folder = Path(arguments.output or Path(arguments.run) / f"chains_{arguments.along}_{arguments.start}")
+    folder.mkdir(parents=True, exist_ok=True)
+
+    runtime = trained.runtime
+    mine = torch.arange(arguments.num)[runtime.rank :: runtime.num_processes]
+    runs_of_levels = levels if arguments.along == "ladder" else 1
+    records = arguments.steps // arguments.every * runs_of_levels * -(-len(mine) // arguments.batch_size)
+    bar = tqdm(total=records * arguments.every, unit="step", disable=not runtime.is_main)
+    parts = [
+        (index, _batch(trained, arguments, index, lambda: bar.update(arguments.every)))
+        for index in mine.split(arguments.batch_size)
+    ]
+    bar.close()
+    watched = _in_order(runtime.gather_objects(parts))
+    if runtime.is_main:
+        judged = []
+        for chains in watched:
+            shares = None
+            if judge is not None:
+                start, end = (
+                    float(judge(x.nan_to_num(0.0)).double().mean()) for x in (chains.start, chains.end)
+                )
+                shares = start, end
+            verdict = judge_chains(
+                chains.energy, chains.displacement, arguments.steps, shares, arguments.burn_in
+            )
+            judged.append((chains, verdict))
+            print(
+                f"level {chains.t - 1}: {': '.join([verdict.word, '; '.join(verdict.reasons)]).rstrip(': ')}"
+            )
+        _write(folder / "chains.json", arguments, trained, judged)
+        save_chains(judged, arguments.every, arguments.burn_in, folder / "chains.png")
+        print(f"{folder}: chains.json, chains.png")
+    runtime.finish()
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from modules.verdict import BATCHES
+
+    if not arguments.run:
+        raise ConfigurationError("--task chains needs a trained run: --run runs/NAME")
+    if min(arguments.num, arguments.batch_size, arguments.every, arguments.steps) < 1:
+        raise ConfigurationError("--num, --batch-size, --every and --steps must be at least 1")
+    if arguments.steps % arguments.every:
+        raise ConfigurationError(f"--steps {arguments.steps} must be a multiple of --every {arguments.every}")
+    if not 0 <= arguments.burn_in < 1:
+        raise ConfigurationError(f"--burn-in must be at least 0 and below 1, got {arguments.burn_in}")
+    records = arguments.steps // arguments.every + 1
+    if records - round(arguments.burn_in * records) < 2 * BATCHES:
+        raise ConfigurationError(
+            f"--steps {arguments.steps} --every {arguments.every}: fewer than {2 * BATCHES} records are left "
+            "after the burn-in: make chains longer or record more often"
+        )
+    if arguments.along == "ladder" and arguments.level is not None:
+        raise ConfigurationError("--along ladder runs at all levels: leave --level out")
+
+
+def _judge(name: str | None) -> Judge | None:
+    """What MODULE:NAME names, imported."""
+    if name is None:
+        return None
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function) if function else None
+    except (ImportError, AttributeError) as fault:
+        raise ConfigurationError(f"--judge {name}: {fault}") from fault
+    if not callable(found):
+        raise ConfigurationError(
+            f"--judge {name} must be MODULE:NAME of a function of images (n, c, h, w) that returns (n,) bool"
+        )
+    return found
+
+
+def _share(judge: Judge, images: Tensor) -> float:
+    return float(judge(images.nan_to_num(0.0)).double().mean())
+
+
+def _batch(
+    trained: Run, arguments: argparse.Namespace, index: Tensor, each: Callable[[], None]
+) -> list[LongChains]:
+    """The chains of some indices: at one level, or of each level in turn."""
+    import torch
+
+    from modules.chains import along_ladder, at_level, starts
+    from modules.forward import marginal
+    from modules.noise import Noise
+
+    method, generation, runtime = trained.method, trained.generation, trained.runtime
+    index = index.to(runtime.device)
+    noise = Noise(arguments.seed, index, stream="chains")
+    x, label = _clean(trained, arguments, index, noise)
+    every, from_noise = arguments.steps // arguments.every, arguments.start == "noise"
+    sampler = trained.parts["chains/Langevin"]
+    with runtime.autocast():
+        if arguments.along == "ladder":
+            top = method.schedule.transition(torch.full_like(index, method.schedule.num_levels), x.dtype)
+            eps = noise.normal("eps", tuple(x.shape[1:]))
+            x_top = eps if from_noise else marginal(x, top.alpha_t, top.sigma_t, eps)
+            return along_ladder(
+                generation,
+                method.energy,
+                method.initializer,
+                method.schedule,
+                sampler,
+                x_top,
+                label,
+                noise,
+                every,
+                each=each,
+            )
+        transition = method.schedule.transition(torch.full_like(index, (arguments.level or 0) + 1), x.dtype)
+        x_s, x_t = starts(x, transition, noise, from_noise)
+        tie = x_t if arguments.along == "conditional" else None
+        return [
+            at_level(generation, method.energy, sampler, transition, x_s, tie, label, noise, every, each=each)
+        ]
+
+
+def _clean(
+    trained: Run, arguments: argparse.Namespace, index: Tensor, noise: Any
+) -> tuple[Tensor, torch.Tensor]:
+    """Clean images of the chains, of the data (for --start noise too: x_t is theirs) or drawn; and labels."""
+    import torch
+
+    from modules.sampling import sample_batches
+
+    method, runtime = trained.method, trained.runtime
+    classes = method.energy.num_classes
+    if arguments.start == "samples":
+        label = index % classes if classes else torch.full_like(index, -1)
+        drawn = sample_batches(
+            trained.generation,
+            method.energy,
+            method.initializer,
+            method.schedule,
+            index.cpu(),
+            label.cpu(),
+            arguments.seed,
+            runtime,
+            arguments.batch_size,
+        )
+        return next(drawn)[1].x, label
+    examples = trained.data.open()
+    rows = noise.integers("row", 0, len(examples))
+    images, labels = examples.rows(rows.cpu())
+    return images.to(runtime.device), labels[:, 0].to(runtime.device)
+
+
+def _in_order(parts: list[tuple[Tensor, list[LongChains]]]) -> list[LongChains]:
+    """The chains of all batches and processes in the order of their index, a list over levels."""
+    import torch
+
+    from modules.chains import join
+
+    order = torch.cat([index for index, _ in parts]).argsort()
+    joined = [join(batches) for batches in zip(*(chains for _, chains in parts), strict=True)]
+    return [chains.rows(order) for chains in joined]
+
+
+def _write(
+    path: Path, arguments: argparse.Namespace, trained: Run, judged: list[tuple[LongChains, Verdict]]
+) -> None:
+    """Settings, verdicts, and the mean curves; what isn't finite becomes null."""
+    names = ("start", "along", "steps", "every", "num", "burn_in", "judge", "seed", "weights")
+    levels = [
+        {
+            "level": chains.t - 1,
+            "verdict": verdict.word,
+            "reasons": verdict.reasons,
+            **{name: _number(value) for name, value in verdict.figures.items()},
+            "energy": [_number(value) for value in chains.energy.mean(1).tolist()],
+            "displacement": [_number(value) for value in chains.displacement.mean(1).tolist()],
+        }
+        for chains, verdict in judged
+    ]
+    settings = {"run": str(trained.folder), "step": trained.step}
+    settings |= {name: getattr(arguments, name) for name in names}
+    path.write_text(json.dumps({**settings, "levels": levels}, indent=1) + "\n", encoding="utf-8")
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

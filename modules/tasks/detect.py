@@ -1,0 +1,234 @@
+"""Score images for being outliers: a table, how well inliers and other sets are told apart, histograms."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modules.checks import ConfigurationError, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from modules.data.base import Data
+    from modules.runs import Run
+
+MADE = ("uniform", "gaussian", "inverted", "interpolated")
+INLIERS = "inliers"
+
+
+def add_arguments(parser: argparse._ArgumentGroup) -> None:
+    """Options of detection. A set is a path, a Hub name, @CLASS of gin, or made from the inliers."""
+    add = parser.add_argument
+    add(
+        "--against",
+        action="append",
+        default=[],
+        metavar="NAME[=SET]",
+        help=f"outliers: {', '.join(MADE)} (of the inliers), or NAME=PATH, NAME=HUB_NAME, NAME=@CLASS, "
+        'whose settings are --set "NAME/CLASS.x=..." (repeatable)',
+    )
+    add("--inliers", metavar="SET", help="PATH, HUB_NAME or @CLASS, scope inliers (default: the run's data)")
+    add(
+        "--score",
+        action="append",
+        default=[],
+        metavar="CLASS",
+        help="EnergyScore (default), NoisyEnergyScore, DenoisingScore, GradientNormScore or one of your own; "
+        "far/NoisyEnergyScore takes settings of the scope far (repeatable)",
+    )
+    add("--num", type=int, default=1000, help="images of each set, chosen at random (default 1000)")
+    add(
+        "--via", type=int, metavar="SIZE", help="bring all sets to SIZE x SIZE and back first, for equal blur"
+    )
+    add("--seed", type=int, default=0, help="of the choice, the made sets and the noises (default 0)")
+    add("--batch-size", type=int, default=256, help="images at once on a device (default 256)")
+    add("--checkpoint", metavar="DIR", help="a checkpoint of the run (default: the newest)")
+    add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write scores.csv, detection.json and histograms.png, and print the areas."""
+    against = _check(arguments)
+
+    from modules import runs
+    from modules.detection import separation
+
+    sources = {INLIERS: arguments.inliers, **against}
+    components = {
+        name: f"{name}/{source[1:]}" for name, source in sources.items() if (source or "")[:1] == "@"
+    }
+    scored = arguments.score or ["EnergyScore"]
+    trained = runs.load(
+        arguments.run,
+        arguments.checkpoint,
+        arguments.weights,
+        arguments.overrides,
+        arguments.imports,
+        arguments.trust_imports,
+        {name: {} for name in (*components.values(), *scored)},
+    )
+    for name in scored:
+        _check_score(name, trained)
+    sets = {
+        name: _data(trained, source, components.get(name))
+        for name, source in sources.items()
+        if source not in MADE
+    }
+    images = _images(sets, {name: source for name, source in against.items() if source in MADE}, arguments)
+    unequal = [] if arguments.via else _unequal(sets)
+    values = _scores(trained, scored, images, arguments)
+    results = {
+        name: {other: separation(of[INLIERS], of[other]) for other in against} for name, of in values.items()
+    }
+    if trained.runtime.is_main:
+        folder = Path(arguments.output or Path(arguments.run) / "detection")
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder, arguments, trained, values, results, unequal)
+        for name, of in results.items():
+            for other, figures in of.items():
+                print(f"{name} {other}:", *(f"{key} {value:.3f}" for key, value in figures.items()))
+        print(f"{folder}: scores.csv, detection.json, histograms.png")
+    trained.runtime.finish()
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> dict[str, str]:
+    """The sets of outliers, name -> source."""
+    if not arguments.run:
+        raise ConfigurationError("--task detect needs a trained run: --run runs/NAME")
+    if min(arguments.num, arguments.batch_size) < 1 or (arguments.via is not None and arguments.via < 1):
+        raise ConfigurationError("--num, --batch-size and --via must be at least 1")
+    found: dict[str, str] = {}
+    for given in arguments.against:
+        name, equals, source = given.partition("=")
+        if not equals and name not in MADE:
+            raise ConfigurationError(
+                f"--against {given}: give NAME=PATH, or one of {', '.join(MADE)}.{nearest(name, MADE)}"
+            )
+        if name in (*found, INLIERS) or not name or (equals and not source):
+            raise ConfigurationError(f"--against {given}: each set needs a name of its own, and a source")
+        found[name] = source if equals else name
+    if not found:
+        raise ConfigurationError(f"nothing to detect: name sets by --against NAME=PATH, or {', '.join(MADE)}")
+    return found
+
+
+def _check_score(name: str, trained: Run) -> None:
+    from modules.checks import check_instance
+    from modules.scores.base import Score
+
+    check_instance(f"--score {name}", trained.parts[name], Score)
+    trained.parts[name].check(trained.method.initializer, trained.method.schedule)
+
+
+def _data(trained: Run, source: str | None, component: str | None) -> Data:
+    """A set, unopened, of the run's shape."""
+    from modules.checks import check_instance
+    from modules.data.base import Data
+    from modules.data.hub import HuggingFaceData
+
+    if source is None:
+        return trained.data
+    if component is None:
+        return HuggingFaceData(source, trained.data.shape)
+    data = trained.parts[component]
+    check_instance(component, data, Data)
+    if data.shape != trained.data.shape:
+        raise ConfigurationError(f"{component} has the shape {data.shape}, the run {trained.data.shape}")
+    return data
+
+
+def _images(
+    sets: Mapping[str, Data], made: Mapping[str, str], arguments: argparse.Namespace
+) -> dict[str, Tensor]:
+    """The images of each set, the inliers first; all by way of the same size where one is given."""
+    from modules.detection import by_way_of, chosen, make
+
+    found = {}
+    for name, data in sets.items():
+        examples = data.open()
+        found[name] = examples.rows(chosen(examples, arguments.num, arguments.seed))[0]
+    found |= {name: make(source, found[INLIERS], arguments.seed) for name, source in made.items()}
+    return {name: by_way_of(x, arguments.via) if arguments.via else x for name, x in found.items()}
+
+
+def _unequal(sets: Mapping[str, Data]) -> list[str]:
+    """Sets whose images were resized from other sizes than the inliers': their area may be the resize's."""
+    from modules.data.sizes import original_sizes
+
+    sizes = {name: original_sizes(data) for name, data in sets.items()}
+    wrong = [name for name, found in sizes.items() if found != sizes[INLIERS]]
+    for name in wrong:
+        print(
+            f"warning: {name} comes from images of {_text(sizes[name])}, the inliers from "
+            f"{_text(sizes[INLIERS])}: unequal resizing alone can tell them apart; --via SIZE makes it equal",
+            file=sys.stderr,
+        )
+    return wrong
+
+
+def _text(sizes: set[tuple[int, ...]]) -> str:
+    return "several sizes" if len(sizes) > 1 else "x".join(map(str, next(iter(sizes))))
+
+
+def _scores(
+    trained: Run, scored: list[str], images: Mapping[str, Tensor], arguments: argparse.Namespace
+) -> dict[str, dict[str, Tensor]]:
+    """Score -> set -> (n,) float64; the images are shared out among the processes."""
+    import torch
+    from tqdm.auto import tqdm
+
+    from modules.detection import scores
+
+    runtime = trained.runtime
+    total = len(scored) * sum(len(x[runtime.rank :: runtime.num_processes]) for x in images.values())
+    bar = tqdm(total=total, unit="img", disable=not runtime.is_main)
+    found: dict[str, dict[str, Tensor]] = {}
+    for name in scored:
+        found[name] = {}
+        for other, x in images.items():
+            mine = torch.arange(len(x))[runtime.rank :: runtime.num_processes]
+            parts: list[Tensor] = []
+            score = trained.parts[name]
+            for values in scores(
+                score, trained.method, x[mine], runtime, arguments.batch_size, arguments.seed
+            ):
+                parts.append(values)
+                bar.update(len(values))
+            pieces = runtime.gather_objects([(mine, torch.cat([torch.zeros(0).double(), *parts]))])
+            order = torch.cat([index for index, _ in pieces]).argsort()
+            found[name][other] = torch.cat([values for _, values in pieces])[order]
+    bar.close()
+    return found
+
+
+def _write(
+    folder: Path,
+    arguments: argparse.Namespace,
+    trained: Run,
+    values: Mapping[str, Mapping[str, Tensor]],
+    results: Mapping[str, Mapping[str, Mapping[str, float]]],
+    unequal: list[str],
+) -> None:
+    from modules.report.histograms import save_histograms
+
+    with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["set", "index", *values])
+        for name in next(iter(values.values())):
+            columns = [of[name].tolist() for of in values.values()]
+            table.writerows([name, n, *row] for n, row in enumerate(zip(*columns, strict=True)))
+    settings: dict[str, Any] = {"run": str(trained.folder), "step": trained.step}
+    settings |= {
+        key: getattr(arguments, key) for key in ("inliers", "against", "num", "via", "seed", "weights")
+    }
+    settings |= {"set": arguments.overrides, "unequal_resize": unequal, "separation": results}
+    (folder / "detection.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    areas = {name: {other: f["auroc"] for other, f in of.items()} for name, of in results.items()}
+    save_histograms(values, areas, folder / "histograms.png")

@@ -1,0 +1,100 @@
+"""Scores on Gaussian data, where each has a closed form; larger is more outlying."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from modules.checks import ConfigurationError
+from modules.forward import posterior_mean
+from modules.initializers.copy import CopyInitializer
+from modules.initializers.mlp import MLPInitializer
+from modules.noise import Noise
+from modules.schedules import CosineSchedule
+from modules.scores.denoising import DenoisingScore
+from modules.scores.energy import EnergyScore, GradientNormScore, NoisyEnergyScore
+from tests.gaussian_oracle import ENERGY, MEAN, VARIANCE, ExactProposal, data
+
+SCHEDULE = CosineSchedule()
+X = data(Noise(2, torch.arange(6), stream="test", dtype=torch.float64)) * torch.tensor([[1.0, 3.0]]).double()
+C = SCHEDULE.transition(torch.tensor([1]), torch.float64)
+
+
+def _score(score, x=X, seed=0, initializer=None):
+    return score(ENERGY, initializer or ExactProposal(), SCHEDULE, x, seed)
+
+
+def _distance(x_s, t):
+    """(x_s - mean)²/variance (b,) at level t - 1, and -2 log of the normalizer of y."""
+    c = SCHEDULE.transition(torch.tensor([t]), torch.float64)
+    variance = c.alpha_s**2 * VARIANCE + c.sigma_s**2
+    constant = (2 * torch.pi * c.y_scale**2 * variance).log().sum()
+    return ((x_s - c.alpha_s * MEAN) ** 2 / variance).sum(1), constant, c
+
+
+def test_the_energy_of_the_clean_image():
+    distance, constant, c = _distance(C.alpha_s * X, 1)
+    torch.testing.assert_close(_score(EnergyScore()), 0.5 * c.energy_scale * (distance + constant))
+
+
+def test_noisy_levels_are_divided_by_their_scale_and_weighted():
+    """With many noises the mean over them is the distance of the mean, plus σ̄_s²·Σ1/variance."""
+    expected = 0.0
+    for level, weight in ((1, 2.0), (4, -0.5)):
+        distance, constant, c = _distance(
+            SCHEDULE.transition(torch.tensor([level + 1]), torch.float64).alpha_s * X, level + 1
+        )
+        spread = (c.sigma_s**2 / (c.alpha_s**2 * VARIANCE + c.sigma_s**2)).sum()
+        expected = expected + weight * 0.5 * (distance + spread + constant)
+    found = _score(NoisyEnergyScore((1, 4), (2.0, -0.5), num_noises=1500))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.2)
+    # one noise: level 4's share flips with its weight
+    one, two = (NoisyEnergyScore((4,), (w,), num_noises=2) for w in (1.0, -3.0))
+    torch.testing.assert_close(_score(two), -3 * _score(one))
+
+
+def test_the_gradient_norm():
+    variance = C.alpha_s**2 * VARIANCE + C.sigma_s**2
+    slope = C.energy_scale * C.alpha_s * (X - MEAN) / (variance * C.y_scale)
+    torch.testing.assert_close(_score(GradientNormScore()), slope.norm(dim=1))
+
+
+def test_the_denoising_error():
+    """Of the exact posterior mean of Gaussian data: E||·||² is linear in x - mean, squared, plus noise."""
+
+    class Off(ExactProposal):
+        """Proposes its standard deviation beside q's own mean of X."""
+
+        def mean(self, x_t, transition, label=None):
+            aim = transition.y_scale[:, None] * posterior_mean(X, x_t, transition)
+            return aim + self.spread(transition)[:, None] * torch.tensor([1.0, 2.0]).double()
+
+    found = _score(DenoisingScore((0, 3, 5), num_noises=3), initializer=Off())
+    torch.testing.assert_close(found, torch.full((6,), 3 * (1 + 4) / 2).double())
+
+
+KINDS = [EnergyScore(), NoisyEnergyScore((1, 3)), GradientNormScore(), DenoisingScore()]
+
+
+@pytest.mark.parametrize("score", KINDS, ids=lambda s: type(s).__name__)
+def test_an_image_far_out_scores_higher_and_knows_no_neighbours(score):
+    """Equal images have equal scores wherever they stand: the noises are the same for all."""
+    x = torch.stack([MEAN, MEAN, MEAN + 6, MEAN])
+    found = _score(score, x)
+    assert found[2] > found[0] and found.shape == (4,)
+    torch.testing.assert_close(found[[1, 3]], found[[0, 0]])
+    torch.testing.assert_close(_score(score, x[2:3]), found[2:3])
+    moved = _score(score, x, seed=1)
+    assert torch.equal(moved, found) == isinstance(score, (EnergyScore, GradientNormScore))
+
+
+def test_bad_arguments_and_what_a_run_lacks():
+    with pytest.raises(ConfigurationError, match="weights must have one number for each of 2 levels"):
+        NoisyEnergyScore((1, 2), (1.0,))
+    with pytest.raises(ConfigurationError, match="levels must hold at least one level"):
+        DenoisingScore(())
+    with pytest.raises(ConfigurationError, match=r"must be levels 0\.\.5, got 6"):
+        NoisyEnergyScore((6,)).check(ExactProposal(), SCHEDULE)
+    with pytest.raises(ConfigurationError, match="needs a trained initializer"):
+        DenoisingScore().check(CopyInitializer((2,)), SCHEDULE)
+    DenoisingScore().check(MLPInitializer((2,), width=8), SCHEDULE)

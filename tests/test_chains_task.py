@@ -1,0 +1,75 @@
+"""`--task chains` writes figures and a picture, the same whatever the batch size; faults are one line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import launch
+
+torch.set_num_threads(1)
+SHORT = ["--steps", "40", "--every", "1", "--num", "5"]
+
+
+def half(images: torch.Tensor) -> torch.Tensor:
+    """A judge that recognises what is dark on average."""
+    return images.mean((1, 2, 3)) < 0
+
+
+def _chains(run, output, *options: str) -> dict:
+    command = ["--task", "chains", "--run", str(run), "--output", str(output), *SHORT, *options]
+    assert launch.main(command) == 0
+    assert (output / "chains.png").stat().st_size > 10_000
+    return json.loads((output / "chains.json").read_text())
+
+
+def test_it_writes_figures_that_no_batch_size_changes(tiny_run, tmp_path, capsys):
+    judge = ["--judge", "tests.test_chains_task:half", "--along", "conditional", "--level", "2"]
+    one = _chains(tiny_run, tmp_path / "one", *judge)
+    other = _chains(tiny_run, tmp_path / "other", *judge, "--batch-size", "2")
+    (level,) = one["levels"]
+    assert level["level"] == 2 and len(level["energy"]) == 41
+    assert level["recognised_start"] == other["levels"][0]["recognised_start"] == 0.6
+    assert f"level 2: {level['verdict']}" in capsys.readouterr().out
+    torch.testing.assert_close(level["energy"], other["levels"][0]["energy"], rtol=1e-4, atol=1e-4)
+    assert level["displacement"][0] == 0 and level["displacement"][-1] > 0
+    assert one["seed"] == 0 and one["step"] == 4
+
+
+@pytest.mark.parametrize("start", ["noise", "samples"])
+def test_other_starts_and_the_ladder(tiny_run, tmp_path, start):
+    along = ["--along", "ladder"] if start == "samples" else ["--set", "chains/Langevin.step_factor=2.0"]
+    written = _chains(tiny_run, tmp_path / "out", "--start", start, *along)
+    wanted = [5, 4, 3, 2, 1, 0] if start == "samples" else [0]
+    assert [level["level"] for level in written["levels"]] == wanted
+    if (
+        start == "noise"
+    ):  # the setting reaches the chains: a first step's noise is twice as long, its drift four times
+        plain = _chains(tiny_run, tmp_path / "plain", "--start", start)["levels"][0]["displacement"]
+        assert 2 <= written["levels"][0]["displacement"][1] / plain[1] <= 4
+
+
+FAULTS = {
+    "no run": (["--task", "chains"], "needs a trained run: --run runs/NAME"),
+    "level": (["--level", "6"], "--level 6: the run has levels 0..5"),
+    "ladder": (["--along", "ladder", "--level", "1"], "--along ladder runs at all levels: leave --level out"),
+    "multiple": (["--every", "7"], "--steps 40 must be a multiple of --every 7"),
+    "short": (["--every", "2"], "fewer than 20 records are left after the burn-in"),
+    "burn-in": (["--burn-in", "1"], "--burn-in must be at least 0 and below 1"),
+    "judge": (["--judge", "tests.test_chains_task:whole"], "has no attribute 'whole'"),
+    "no judge": (["--judge", "tests.test_chains_task"], "must be MODULE:NAME of a function"),
+    "unused": (["--set", "other/Langevin.step_factor=2.0"], "other/Langevin.step_factor"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_one_line_and_writes_nothing(tiny_run, tmp_path, monkeypatch, capsys, fault):
+    options, expected = FAULTS[fault]
+    run = [] if fault == "no run" else ["--run", str(tiny_run)]
+    command = ["--task", "chains", *run, "--output", str(tmp_path / "out"), *SHORT, *options]
+    assert launch.main(command) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and printed.count("\n") == 1 and expected in printed
+    assert not (tmp_path / "out").exists()
