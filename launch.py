@@ -25,6 +25,7 @@ examples:
   python launch.py --gin mine.gin --import my_sampler.py --dry-run
   python launch.py --gin gin/cdrl_digits.gin --output runs/k30 --resume
   python launch.py --task generate --run runs/k30 --num 64 --seed 0
+  python launch.py --task inpaint --run runs/k30 --mask left random
   torchrun --nproc_per_node 2 launch.py --gin gin/cdrl_cifar10.gin
 """
 

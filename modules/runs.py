@@ -20,6 +20,7 @@ from modules.data.base import Data
 from modules.ema import EMA
 from modules.generation import Generation, Sampled
 from modules.guidance import ClassifierFreeGuidance
+from modules.inpainting import Inpainting, check_known
 from modules.methods.base import Method
 from modules.runtime import Runtime
 from modules.sampling import sample
@@ -43,6 +44,8 @@ class Run:
         self.folder, self.config = folder, built
         self.method: Method = built.value("Trainer.method")
         self.generation: Generation = built.value("Trainer.generation")
+        if not is_bound(built, "Generation.inpainting"):
+            self.generation.inpainting = Inpainting(self.method.shared_noise)
         self.data: Data = built.value("Trainer.data")
         self.runtime: Runtime = (
             built.value("Trainer.runtime") if is_bound(built, "Trainer.runtime") else Runtime()
@@ -89,6 +92,53 @@ class Run:
             batch_size,
             dtype,
         )
+
+    def inpaint(
+        self,
+        images: Tensor,
+        mask: Tensor,
+        completions: int = 1,
+        label: int | Sequence[int] | Tensor | None = None,
+        guidance: float | None = None,
+        seed: int = 0,
+        batch_size: int = 256,
+        dtype: torch.dtype = torch.float32,
+        progress: bool = False,
+    ) -> Tensor:
+        """Completions (n, k, *shape) of images, the known pixels exactly as they are (spec §8).
+
+        Completion j of image i has the noise of sample i·k + j of the seed.
+
+        Args:
+            images: (n, *shape), in [-1, 1].
+            mask: 1 = known, 0 = to be found: (h, w), *shape or (n, *shape).
+            completions: k.
+            label: one class for all, or (n,) classes, -1 = none; None: none.
+            guidance, seed, batch_size: as of generate. progress: whether to show a bar.
+
+        Raises:
+            ConfigurationError: images, masks, labels or guidance that don't fit the model.
+        """
+        check_integer("completions", completions, low=1)
+        check_integer("batch_size", batch_size, low=1)
+        known = check_known(images, mask, self.method.energy.shape)
+        labels = self.labels(label, len(images))
+        each = torch.arange(len(images)).repeat_interleave(completions)
+        drawn = sample(
+            self.guided(guidance),
+            self.method.energy,
+            self.method.initializer,
+            self.method.schedule,
+            len(each),
+            None if labels is None else labels[each],
+            seed,
+            self.runtime,
+            batch_size,
+            dtype,
+            known=known.rows(each),
+            progress=progress,
+        )
+        return drawn.x.unflatten(0, (len(images), completions))
 
     def labels(self, label: int | Sequence[int] | Tensor | None, num: int) -> Tensor | None:
         """Labels (num,) from one or many, checked against the model."""

@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # is a command of launch.py, which rebuilds runs from their configuration.
 LAYERS = {
     **dict.fromkeys(("types", "tensors", "noise", "checks", "signals"), 0),
-    **dict.fromkeys(("schedules", "layers", "data", "ema", "optimizers"), 1),
+    **dict.fromkeys(("schedules", "layers", "data", "ema", "optimizers", "masks"), 1),
     **dict.fromkeys(("forward", "energies", "initializers"), 2),
-    **dict.fromkeys(("recovery", "guidance"), 3),
+    **dict.fromkeys(("recovery", "guidance", "inpainting"), 3),
     "samplers": 4,
     **dict.fromkeys(("generation", "losses", "methods", "metrics", "runtime"), 5),
     **dict.fromkeys(("sampling", "training", "trainer", "guards", "checkpoints", "report", "diary"), 6),

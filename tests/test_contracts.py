@@ -35,6 +35,7 @@ from modules.guards import Guard, RaiseOnDivergence, Rollback, SkipStep
 from modules.guidance import ClassifierFreeGuidance, Guidance, NoGuidance
 from modules.initializers.base import Initializer
 from modules.initializers.mlp import MLPInitializer
+from modules.inpainting import Inpainting
 from modules.losses.cooperative import CooperativeLoss, WarmStart
 from modules.losses.likelihood import RecoveryLikelihoodLoss
 from modules.methods.base import Method
@@ -101,7 +102,7 @@ TABLES: list[tuple[type, dict]] = [
     (Energy, ENERGIES),
     (Initializer, INITIALIZERS),
 ]
-SINGLE = {EMA, Generation, Runtime, Trainer}  # one of a kind, with test files of their own
+SINGLE = {EMA, Generation, Inpainting, Runtime, Trainer}  # one of a kind, with test files of their own
 
 
 def _classes() -> set[type]:

@@ -10,7 +10,6 @@ from PIL import Image
 import launch
 from modules import runs
 from modules.report.pictures import to_bytes
-from tests.tiny import TINY
 
 torch.set_num_threads(1)
 
@@ -83,19 +82,10 @@ Trainer.sample_every = 0
     )
 
 
-@pytest.fixture(scope="module")
-def unlabelled(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("unlabelled")
-    (folder / "tiny.gin").write_text(TINY)
-    settings = ["--set", "NUM_STEPS=1", "--set", "Trainer.sample_every=0"]
-    assert launch.main(["--gin", str(folder / "tiny.gin"), "--output", str(folder / "run"), *settings]) == 0
-    return folder / "run"
-
-
 FAULTS = {
     "no run": (["--task", "generate"], "needs a trained run: --run runs/NAME"),
     "not a run": (["--run", "nowhere"], "nowhere is not the folder of a run"),
-    "no images": (["--num", "0"], "--num and --batch-size must be at least 1"),
+    "no images": (["--num", "0"], "--num must be at least 1"),
     "label out of range": (["--label", "10"], "a label must be in 0..9 (-1 = none), got 10"),
     "unknown class": (["--label", "cat"], "no class is named 'cat'"),
     "no such checkpoint": (["--checkpoint", "step_9"], "step_9 is no checkpoint"),

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modules.checks import ConfigurationError
+from modules.tasks import _options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,37 +18,27 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     add("--num", type=int, default=64, help="how many images (default 64)")
     add("--label", metavar="CLASS", help="class number or name, of all images; default: all classes in turn")
     add("--guidance", type=float, metavar="W", help="classifier-free guidance scale; 0 = conditional")
-    add("--seed", type=int, default=0, help="image i depends on (seed, i) alone (default 0)")
-    add("--batch-size", type=int, default=256, help="images at once on a device (default 256)")
-    add("--checkpoint", metavar="DIR", help="a checkpoint of the run (default: the newest)")
-    add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
     add("--format", choices=("png", "npz"), default="png", help="a PNG for each image, or one array file")
+    _options.add_run_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the images, and a grid of the first 64."""
-    if not arguments.run:
-        raise ConfigurationError("--task generate needs a trained run: --run runs/NAME")
-    if arguments.num < 1 or arguments.batch_size < 1:
-        raise ConfigurationError("--num and --batch-size must be at least 1")
+    _options.at_least_one(arguments, "num")
 
     import torch
     from tqdm.auto import tqdm
 
-    from modules import runs
     from modules.report.pictures import save_samples
     from modules.sampling import sample_batches
 
-    trained = runs.load(
-        arguments.run, arguments.checkpoint, arguments.weights, arguments.overrides, arguments.imports
-    )
+    trained = _options.load_run(arguments)
     runtime, num = trained.runtime, arguments.num
     generation = trained.guided(arguments.guidance)
     labels = trained.labels(None if arguments.label is None else trained.label_of(arguments.label), num)
     if labels is None and trained.method.energy.num_classes:
         labels = torch.arange(num) % trained.method.energy.num_classes
-    folder = Path(arguments.output or Path(arguments.run) / f"generated_seed{arguments.seed}")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _options.folder_of(arguments, "generated")
 
     # each process draws and writes its own images, so that memory doesn't grow with their number
     as_array = arguments.format == "npz" or len(trained.data.shape) != 3
