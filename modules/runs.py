@@ -18,10 +18,13 @@ from modules import checkpoints, config
 from modules.checks import CheckpointError, ConfigurationError, check_choice, check_integer, nearest
 from modules.data.base import Data
 from modules.ema import EMA
-from modules.generation import Generation, Sampled
+from modules.forward import marginal
+from modules.generation import Generation, Sampled, Start
 from modules.guidance import ClassifierFreeGuidance
 from modules.inpainting import Inpainting, check_known
+from modules.interpolation import spherical
 from modules.methods.base import Method
+from modules.noise import Noise
 from modules.runtime import Runtime
 from modules.sampling import sample
 from modules.training import load_weights
@@ -139,6 +142,75 @@ class Run:
             progress=progress,
         )
         return drawn.x.unflatten(0, (len(images), completions))
+
+    def interpolate(
+        self,
+        pairs: int | tuple[Tensor, Tensor],
+        frames: int = 9,
+        level: int | None = None,
+        label: int | None = None,
+        guidance: float | None = None,
+        seed: int = 0,
+        batch_size: int = 256,
+        dtype: torch.dtype = torch.float32,
+        progress: bool = False,
+    ) -> Tensor:
+        """Ways (n, frames, *shape) between noises or images; all other noise of a way is shared (spec §8).
+
+        Args:
+            pairs: n, for ways between the x_T of samples 2i and 2i+1 of the seed (the first frame is sample
+                2i); or images (n, *shape) at the ways' beginnings and ends, made x_t = α_t x + σ_t ε with
+                a fixed ε for each.
+            frames: points on a way, its ends included.
+            level: t of images, 1..T: the higher, the less of them is left; None: T/2.
+            label: one class for all; guidance, seed, batch_size: as of generate.
+
+        Raises:
+            ConfigurationError: images, a level, a label or guidance that don't fit the model.
+        """
+        check_integer("frames", frames, low=2)
+        check_integer("batch_size", batch_size, low=1)
+        schedule, shape = self.method.schedule, self.method.energy.shape
+        between_images = isinstance(pairs, tuple)
+        num = len(pairs[0]) if isinstance(pairs, tuple) else pairs
+        check_integer("the number of pairs", num, low=1)
+        rows = 2 * torch.arange(num)
+        noises = [Noise(seed, r, stream="sample", dtype=dtype) for r in (rows, rows + 1)]
+        top = schedule.num_levels if not between_images else max(1, schedule.num_levels // 2)
+        level = top if level is None else level
+        check_integer("level", level, low=1, high=schedule.num_levels)
+        if isinstance(pairs, tuple):
+            for images in pairs:
+                if images.shape != (num, *shape):
+                    raise ConfigurationError(
+                        f"images must be ({num}, {', '.join(map(str, shape))}), got {tuple(images.shape)}"
+                    )
+            c = schedule.transition(torch.full((num,), level), dtype)
+            ends = [
+                marginal(images.to(dtype), c.alpha_t, c.sigma_t, noise.child("encoded").normal("eps", shape))
+                for images, noise in zip(pairs, noises, strict=True)
+            ]
+        elif level != schedule.num_levels:
+            raise ConfigurationError("noises lie at the top level: a level is for ways between images")
+        else:
+            ends = [noise.normal("x_T", shape) for noise in noises]
+        ways = spherical(ends[0], ends[1], torch.linspace(0, 1, frames)).flatten(0, 1)
+        drawn = sample(
+            self.guided(guidance),
+            self.method.energy,
+            self.method.initializer,
+            schedule,
+            len(ways),
+            self.labels(label, len(ways)),
+            seed,
+            self.runtime,
+            batch_size,
+            dtype,
+            rows=rows.repeat_interleave(frames),
+            start=Start(ways, level),
+            progress=progress,
+        )
+        return drawn.x.unflatten(0, (num, frames))
 
     def labels(self, label: int | Sequence[int] | Tensor | None, num: int) -> Tensor | None:
         """Labels (num,) from one or many, checked against the model."""

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = {
     **dict.fromkeys(("types", "tensors", "noise", "checks", "signals"), 0),
     **dict.fromkeys(("schedules", "layers", "data", "ema", "optimizers", "masks"), 1),
-    **dict.fromkeys(("forward", "energies", "initializers"), 2),
+    **dict.fromkeys(("forward", "energies", "initializers", "interpolation"), 2),
     **dict.fromkeys(("recovery", "guidance", "inpainting"), 3),
     "samplers": 4,
     **dict.fromkeys(("generation", "losses", "methods", "metrics", "runtime"), 5),
