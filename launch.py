@@ -27,6 +27,7 @@ examples:
   python launch.py --task generate --run runs/k30 --num 64 --seed 0
   python launch.py --task inpaint --run runs/k30 --mask left random
   python launch.py --task interpolate --run runs/k30 --between images
+  python launch.py --task compose --run runs/shapes --labels colour=red shape=cross --label-weights 2 2
   torchrun --nproc_per_node 2 launch.py --gin gin/cdrl_cifar10.gin
 """
 

@@ -18,9 +18,14 @@ from modules import checkpoints, config
 from modules.checks import CheckpointError, ConfigurationError, check_choice, check_integer, nearest
 from modules.data.base import Data
 from modules.ema import EMA
+from modules.energies.base import Energy
+from modules.energies.sum import EnergySum
 from modules.forward import marginal
 from modules.generation import Generation, Sampled, Start
-from modules.guidance import ClassifierFreeGuidance
+from modules.guidance import ClassifierFreeGuidance, Composition
+from modules.initializers.base import Initializer
+from modules.initializers.copy import CopyInitializer
+from modules.initializers.sum import InitializerSum
 from modules.inpainting import Inpainting, check_known
 from modules.interpolation import spherical
 from modules.methods.base import Method
@@ -38,6 +43,7 @@ class Run:
     Attributes:
         folder, config: where it lies, and its configuration.
         method: its networks hold the loaded weights, in eval mode, on the runtime's device.
+        energy, initializer: what is sampled: the method's networks, or compositions of several runs'.
         generation: how samples are drawn.
         data: the data set, unopened. runtime: devices and processes. step: of the checkpoint.
     """
@@ -60,6 +66,8 @@ class Run:
             if weights == "ema":
                 EMA.ready(network)
         self.step: int = state["step"]
+        self.energy: Energy = self.method.energy
+        self.initializer: Initializer = self.method.initializer
 
     def generate(
         self,
@@ -69,6 +77,7 @@ class Run:
         seed: int = 0,
         batch_size: int = 256,
         dtype: torch.dtype = torch.float32,
+        progress: bool = False,
     ) -> Sampled:
         """Images 0..num-1 of a seed, on the CPU; image i depends on (seed, i, its label) alone.
 
@@ -76,7 +85,7 @@ class Run:
             num: how many.
             label: one class for all, or (num,) classes, -1 = none; None: none.
             guidance: w of classifier-free guidance (spec §8); None: as configured.
-            batch_size: images at once on a device.
+            batch_size: images at once on a device. progress: whether to show a bar.
 
         Raises:
             ConfigurationError: labels or guidance that the model was not made for.
@@ -85,8 +94,8 @@ class Run:
         check_integer("batch_size", batch_size, low=1)
         return sample(
             self.guided(guidance),
-            self.method.energy,
-            self.method.initializer,
+            self.energy,
+            self.initializer,
             self.method.schedule,
             num,
             self.labels(label, num),
@@ -94,6 +103,7 @@ class Run:
             self.runtime,
             batch_size,
             dtype,
+            progress=progress,
         )
 
     def inpaint(
@@ -124,13 +134,13 @@ class Run:
         """
         check_integer("completions", completions, low=1)
         check_integer("batch_size", batch_size, low=1)
-        known = check_known(images, mask, self.method.energy.shape)
+        known = check_known(images, mask, self.energy.shape)
         labels = self.labels(label, len(images))
         each = torch.arange(len(images)).repeat_interleave(completions)
         drawn = sample(
             self.guided(guidance),
-            self.method.energy,
-            self.method.initializer,
+            self.energy,
+            self.initializer,
             self.method.schedule,
             len(each),
             None if labels is None else labels[each],
@@ -170,7 +180,7 @@ class Run:
         """
         check_integer("frames", frames, low=2)
         check_integer("batch_size", batch_size, low=1)
-        schedule, shape = self.method.schedule, self.method.energy.shape
+        schedule, shape = self.method.schedule, self.energy.shape
         between_images = isinstance(pairs, tuple)
         num = len(pairs[0]) if isinstance(pairs, tuple) else pairs
         check_integer("the number of pairs", num, low=1)
@@ -197,8 +207,8 @@ class Run:
         ways = spherical(ends[0], ends[1], torch.linspace(0, 1, frames)).flatten(0, 1)
         drawn = sample(
             self.guided(guidance),
-            self.method.energy,
-            self.method.initializer,
+            self.energy,
+            self.initializer,
             schedule,
             len(ways),
             self.labels(label, len(ways)),
@@ -212,11 +222,44 @@ class Run:
         )
         return drawn.x.unflatten(0, (num, frames))
 
+    def composed_with(self, others: Sequence[Run], weights: Sequence[float]) -> Run:
+        """This run with the composition of its model and others' in the place of its networks (spec §8).
+
+        Args:
+            others: runs with the same schedule, b² included.
+            weights: w_m, this run's first.
+
+        Raises:
+            ConfigurationError: models that can't be composed.
+        """
+        for other in others:
+            if not self.method.schedule.same_as(other.method.schedule):
+                raise ConfigurationError(
+                    f"{other.folder} has another schedule than {self.folder}: only models that share levels "
+                    "and b² can be composed (spec §8)"
+                )
+        everyone, composed = [self, *others], copy.copy(self)
+        composed.energy = EnergySum([run.energy for run in everyone], weights)
+        initializers = [run.initializer for run in everyone]
+        if not all(isinstance(initializer, CopyInitializer) for initializer in initializers):
+            composed.initializer = InitializerSum(initializers, weights)
+        return composed
+
+    def with_conditions(self, labels: Sequence[int], weights: Sequence[float]) -> Run:
+        """This run with a composition of classes in the place of its guidance (spec §8)."""
+        if self.energy.num_classes == 0:
+            raise ConfigurationError("the run was trained without labels: there are none to compose")
+        self.labels(list(labels), len(labels))
+        conditioned = copy.copy(self)
+        conditioned.generation = copy.copy(self.generation)
+        conditioned.generation.guidance = Composition(labels, weights)
+        return conditioned
+
     def labels(self, label: int | Sequence[int] | Tensor | None, num: int) -> Tensor | None:
         """Labels (num,) from one or many, checked against the model."""
         if label is None:
             return None
-        known = self.method.energy.num_classes
+        known = self.energy.num_classes
         if known == 0:
             raise ConfigurationError(
                 "the run was trained without labels (NUM_CLASSES = 0): leave the label out"
@@ -238,7 +281,7 @@ class Run:
         if name not in names:
             raise ConfigurationError(
                 f"no class is named {name!r}.{nearest(name, names)} Give its number, 0.."
-                f"{self.method.energy.num_classes - 1}"
+                f"{self.energy.num_classes - 1}"
             )
         return names.index(name)
 
@@ -246,7 +289,7 @@ class Run:
         """The run's generation, with classifier-free guidance of a given scale."""
         if scale is None:
             return self.generation
-        if self.method.energy.num_classes == 0:
+        if self.energy.num_classes == 0:
             raise ConfigurationError("the run was trained without labels: guidance has nothing to guide with")
         generation = copy.copy(self.generation)
         generation.guidance = ClassifierFreeGuidance(float(scale))

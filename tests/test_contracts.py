@@ -32,7 +32,7 @@ from modules.energies.base import Energy
 from modules.energies.mlp import MLPEnergy
 from modules.generation import Generation
 from modules.guards import Guard, RaiseOnDivergence, Rollback, SkipStep
-from modules.guidance import ClassifierFreeGuidance, Guidance, NoGuidance
+from modules.guidance import ClassifierFreeGuidance, Composition, Guidance, NoGuidance
 from modules.initializers.base import Initializer
 from modules.initializers.mlp import MLPInitializer
 from modules.inpainting import Inpainting
@@ -63,6 +63,7 @@ SAMPLERS: dict[type, Callable[[], Sampler]] = {Langevin: lambda: Langevin(60)}
 GUIDANCES: dict[type, Callable[[], Guidance]] = {
     NoGuidance: NoGuidance,
     ClassifierFreeGuidance: lambda: ClassifierFreeGuidance(0.7),
+    Composition: lambda: Composition((1, 2), (0.0, 0.0)),  # others act on samples without labels too
 }
 METHODS: dict[type, Callable[[Energy, Initializer], Method]] = {
     RecoveryLikelihood: lambda f, g: RecoveryLikelihood(f, g, CosineSchedule(), Langevin(2), True),
