@@ -31,6 +31,7 @@ from modules.interpolation import spherical
 from modules.methods.base import Method
 from modules.noise import Noise
 from modules.runtime import Runtime
+from modules.samplers.langevin import Langevin
 from modules.sampling import sample
 from modules.training import load_weights
 
@@ -222,6 +223,21 @@ class Run:
         )
         return drawn.x.unflatten(0, (num, frames))
 
+    def with_steps(self, num_steps: int) -> Run:
+        """This run with K chain steps a level when sampling, and the step-size factor m good for so few.
+
+        Raises:
+            ConfigurationError: K below 0, or a sampler other than Langevin.
+        """
+        check_integer("steps", num_steps, low=0)
+        sampler = self.generation.sampler
+        if not isinstance(sampler, Langevin):
+            raise ConfigurationError(f"steps are those of Langevin; the run's sampler is {sampler!r}")
+        short = copy.copy(self)
+        short.generation = copy.copy(self.generation)
+        short.generation.sampler = sampler.shortened(num_steps)
+        return short
+
     def composed_with(self, others: Sequence[Run], weights: Sequence[float]) -> Run:
         """This run with the composition of its model and others' in the place of its networks (spec §8).
 
@@ -315,6 +331,12 @@ def load(
     Raises:
         CheckpointError, ConfigurationError: what is missing or doesn't fit, in one line.
     """
+    for binding in overrides:
+        if binding.split("=")[0].strip().endswith("Schedule.num_levels"):
+            raise ConfigurationError(
+                f"{binding.strip()}: a run is sampled on the levels it was trained on, its networks know no "
+                "other steps between levels: take fewer chain steps (--steps), or train with fewer levels"
+            )
     folder = Path(folder)
     built = saved_config(folder, overrides, imports)
     run = Run(folder, built, Path(checkpoint) if checkpoint else checkpoints.latest(folder), weights)
