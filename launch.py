@@ -26,6 +26,10 @@ examples:
   python launch.py --gin gin/cdrl_digits.gin --output runs/k30 --resume
   python launch.py --task generate --run runs/k30 --num 64 --seed 0
   python launch.py --task verify --run runs/k30
+  python launch.py --task generate --run runs/cond --guidance 0 0.5 1 2 --steps 5 --levels
+  python launch.py --task inpaint --run runs/k30 --mask left random
+  python launch.py --task interpolate --run runs/k30 --between images
+  python launch.py --task compose --run runs/shapes --labels colour=red shape=cross --label-weights 2 2
   torchrun --nproc_per_node 2 launch.py --gin gin/cdrl_cifar10.gin
 """
 

@@ -20,11 +20,21 @@ from modules.checks import CheckpointError, ConfigurationError, check_choice, ch
 from modules.config_imports import is_imported
 from modules.data.base import Data
 from modules.ema import EMA
+from modules.energies.base import Energy
+from modules.energies.sum import EnergySum
 from modules.evaluation import Evaluation
-from modules.generation import Generation, Sampled
-from modules.guidance import ClassifierFreeGuidance
+from modules.forward import marginal
+from modules.generation import Generation, Sampled, Start
+from modules.guidance import ClassifierFreeGuidance, Composition
+from modules.initializers.base import Initializer
+from modules.initializers.copy import CopyInitializer
+from modules.initializers.sum import InitializerSum
+from modules.inpainting import Inpainting, check_known
+from modules.interpolation import spherical
 from modules.methods.base import Method
+from modules.noise import Noise
 from modules.runtime import Runtime
+from modules.samplers.langevin import Langevin
 from modules.sampling import sample
 from modules.training import load_weights
 
@@ -37,6 +47,7 @@ class Run:
     Attributes:
         folder, config: where it lies, and its configuration.
         method: its networks hold the loaded weights, in eval mode, on the runtime's device.
+        energy, initializer: what is sampled: the method's networks, or compositions of several runs'.
         generation: how samples are drawn.
         evaluation: what is measured of samples, where the run is configured with it.
         data: the data set, unopened. runtime: devices and processes. step: of the checkpoint.
@@ -48,6 +59,8 @@ class Run:
         self.folder, self.config = folder, built
         self.method: Method = built.value("Trainer.method")
         self.generation: Generation = built.value("Trainer.generation")
+        if not is_bound(built, "Generation.inpainting"):
+            self.generation.inpainting = Inpainting(self.method.shared_noise)
         self.data: Data = built.value("Trainer.data")
         self.evaluation: Evaluation | None = (
             built.value("Trainer.evaluation") if is_bound(built, "Trainer.evaluation") else None
@@ -63,6 +76,8 @@ class Run:
                 EMA.ready(network)
         self.step: int = state["step"]
         self.parts: dict[str, Any] = {}
+        self.energy: Energy = self.method.energy
+        self.initializer: Initializer = self.method.initializer
 
     def generate(
         self,
@@ -72,6 +87,7 @@ class Run:
         seed: int = 0,
         batch_size: int = 256,
         dtype: torch.dtype = torch.float32,
+        progress: bool = False,
     ) -> Sampled:
         """Images 0..num-1 of a seed, on the CPU; image i depends on (seed, i, its label) alone.
 
@@ -79,7 +95,7 @@ class Run:
             num: how many.
             label: one class for all, or (num,) classes, -1 = none; None: none.
             guidance: w of classifier-free guidance (spec §8); None: as configured.
-            batch_size: images at once on a device.
+            batch_size: images at once on a device. progress: whether to show a bar.
 
         Raises:
             ConfigurationError: labels or guidance that the model was not made for.
@@ -88,8 +104,8 @@ class Run:
         check_integer("batch_size", batch_size, low=1)
         return sample(
             self.guided(guidance),
-            self.method.energy,
-            self.method.initializer,
+            self.energy,
+            self.initializer,
             self.method.schedule,
             num,
             self.labels(label, num),
@@ -97,13 +113,178 @@ class Run:
             self.runtime,
             batch_size,
             dtype,
+            progress=progress,
         )
+
+    def inpaint(
+        self,
+        images: Tensor,
+        mask: Tensor,
+        completions: int = 1,
+        label: int | Sequence[int] | Tensor | None = None,
+        guidance: float | None = None,
+        seed: int = 0,
+        batch_size: int = 256,
+        dtype: torch.dtype = torch.float32,
+        progress: bool = False,
+    ) -> Tensor:
+        """Completions (n, k, *shape) of images, the known pixels exactly as they are (spec §8).
+
+        Completion j of image i has the noise of sample i·k + j of the seed.
+
+        Args:
+            images: (n, *shape), in [-1, 1].
+            mask: 1 = known, 0 = to be found: (h, w), *shape or (n, *shape).
+            completions: k.
+            label: one class for all, or (n,) classes, -1 = none; None: none.
+            guidance, seed, batch_size: as of generate. progress: whether to show a bar.
+
+        Raises:
+            ConfigurationError: images, masks, labels or guidance that don't fit the model.
+        """
+        check_integer("completions", completions, low=1)
+        check_integer("batch_size", batch_size, low=1)
+        known = check_known(images, mask, self.energy.shape)
+        labels = self.labels(label, len(images))
+        each = torch.arange(len(images)).repeat_interleave(completions)
+        drawn = sample(
+            self.guided(guidance),
+            self.energy,
+            self.initializer,
+            self.method.schedule,
+            len(each),
+            None if labels is None else labels[each],
+            seed,
+            self.runtime,
+            batch_size,
+            dtype,
+            known=known.rows(each),
+            progress=progress,
+        )
+        return drawn.x.unflatten(0, (len(images), completions))
+
+    def interpolate(
+        self,
+        pairs: int | tuple[Tensor, Tensor],
+        frames: int = 9,
+        level: int | None = None,
+        label: int | None = None,
+        guidance: float | None = None,
+        seed: int = 0,
+        batch_size: int = 256,
+        dtype: torch.dtype = torch.float32,
+        progress: bool = False,
+    ) -> Tensor:
+        """Ways (n, frames, *shape) between noises or images; all other noise of a way is shared (spec §8).
+
+        Args:
+            pairs: n, for ways between the x_T of samples 2i and 2i+1 of the seed (the first frame is sample
+                2i); or images (n, *shape) at the ways' beginnings and ends, made x_t = α_t x + σ_t ε with
+                a fixed ε for each.
+            frames: points on a way, its ends included.
+            level: t of images, 1..T: the higher, the less of them is left; None: T/2.
+            label: one class for all; guidance, seed, batch_size: as of generate.
+
+        Raises:
+            ConfigurationError: images, a level, a label or guidance that don't fit the model.
+        """
+        check_integer("frames", frames, low=2)
+        check_integer("batch_size", batch_size, low=1)
+        schedule, shape = self.method.schedule, self.energy.shape
+        between_images = isinstance(pairs, tuple)
+        num = len(pairs[0]) if isinstance(pairs, tuple) else pairs
+        check_integer("the number of pairs", num, low=1)
+        rows = 2 * torch.arange(num)
+        noises = [Noise(seed, r, stream="sample", dtype=dtype) for r in (rows, rows + 1)]
+        top = schedule.num_levels if not between_images else max(1, schedule.num_levels // 2)
+        level = top if level is None else level
+        check_integer("level", level, low=1, high=schedule.num_levels)
+        if isinstance(pairs, tuple):
+            for images in pairs:
+                if images.shape != (num, *shape):
+                    raise ConfigurationError(
+                        f"images must be ({num}, {', '.join(map(str, shape))}), got {tuple(images.shape)}"
+                    )
+            c = schedule.transition(torch.full((num,), level), dtype)
+            ends = [
+                marginal(images.to(dtype), c.alpha_t, c.sigma_t, noise.child("encoded").normal("eps", shape))
+                for images, noise in zip(pairs, noises, strict=True)
+            ]
+        elif level != schedule.num_levels:
+            raise ConfigurationError("noises lie at the top level: a level is for ways between images")
+        else:
+            ends = [noise.normal("x_T", shape) for noise in noises]
+        ways = spherical(ends[0], ends[1], torch.linspace(0, 1, frames)).flatten(0, 1)
+        drawn = sample(
+            self.guided(guidance),
+            self.energy,
+            self.initializer,
+            schedule,
+            len(ways),
+            self.labels(label, len(ways)),
+            seed,
+            self.runtime,
+            batch_size,
+            dtype,
+            rows=rows.repeat_interleave(frames),
+            start=Start(ways, level),
+            progress=progress,
+        )
+        return drawn.x.unflatten(0, (num, frames))
+
+    def with_steps(self, num_steps: int) -> Run:
+        """This run with K chain steps a level when sampling, and the step-size factor m good for so few.
+
+        Raises:
+            ConfigurationError: K below 0, or a sampler other than Langevin.
+        """
+        check_integer("steps", num_steps, low=0)
+        sampler = self.generation.sampler
+        if not isinstance(sampler, Langevin):
+            raise ConfigurationError(f"steps are those of Langevin; the run's sampler is {sampler!r}")
+        short = copy.copy(self)
+        short.generation = copy.copy(self.generation)
+        short.generation.sampler = sampler.shortened(num_steps)
+        return short
+
+    def composed_with(self, others: Sequence[Run], weights: Sequence[float]) -> Run:
+        """This run with the composition of its model and others' in the place of its networks (spec §8).
+
+        Args:
+            others: runs with the same schedule, b² included.
+            weights: w_m, this run's first.
+
+        Raises:
+            ConfigurationError: models that can't be composed.
+        """
+        for other in others:
+            if not self.method.schedule.same_as(other.method.schedule):
+                raise ConfigurationError(
+                    f"{other.folder} has another schedule than {self.folder}: only models that share levels "
+                    "and b² can be composed (spec §8)"
+                )
+        everyone, composed = [self, *others], copy.copy(self)
+        composed.energy = EnergySum([run.energy for run in everyone], weights)
+        initializers = [run.initializer for run in everyone]
+        if not all(isinstance(initializer, CopyInitializer) for initializer in initializers):
+            composed.initializer = InitializerSum(initializers, weights)
+        return composed
+
+    def with_conditions(self, labels: Sequence[int], weights: Sequence[float]) -> Run:
+        """This run with a composition of classes in the place of its guidance (spec §8)."""
+        if self.energy.num_classes == 0:
+            raise ConfigurationError("the run was trained without labels: there are none to compose")
+        self.labels(list(labels), len(labels))
+        conditioned = copy.copy(self)
+        conditioned.generation = copy.copy(self.generation)
+        conditioned.generation.guidance = Composition(labels, weights)
+        return conditioned
 
     def labels(self, label: int | Sequence[int] | Tensor | None, num: int) -> Tensor | None:
         """Labels (num,) from one or many, checked against the model."""
         if label is None:
             return None
-        known = self.method.energy.num_classes
+        known = self.energy.num_classes
         if known == 0:
             raise ConfigurationError(
                 "the run was trained without labels (NUM_CLASSES = 0): leave the label out"
@@ -127,7 +308,7 @@ class Run:
         if name not in names:
             raise ConfigurationError(
                 f"no class is named {name!r}.{nearest(name, names)} Give its number, 0.."
-                f"{self.method.energy.num_classes - 1}"
+                f"{self.energy.num_classes - 1}"
             )
         return names.index(name)
 
@@ -135,7 +316,7 @@ class Run:
         """The run's generation, with classifier-free guidance of a given scale."""
         if scale is None:
             return self.generation
-        if self.method.energy.num_classes == 0:
+        if self.energy.num_classes == 0:
             raise ConfigurationError("the run was trained without labels: guidance has nothing to guide with")
         generation = copy.copy(self.generation)
         generation.guidance = ClassifierFreeGuidance(float(scale))
@@ -166,6 +347,12 @@ def load(
     Raises:
         CheckpointError, ConfigurationError: what is missing or doesn't fit, in one line.
     """
+    for binding in overrides:
+        if binding.split("=")[0].strip().endswith("Schedule.num_levels"):
+            raise ConfigurationError(
+                f"{binding.strip()}: a run is sampled on the levels it was trained on, its networks know no "
+                "other steps between levels: take fewer chain steps (--steps), or train with fewer levels"
+            )
     folder = Path(folder)
     built = saved_config(folder, overrides, imports, trust_imports)
     if checkpoint == "best":

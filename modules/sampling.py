@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from modules.energies.base import Energy
-from modules.generation import Generation, Sampled
+from modules.generation import Generation, Sampled, Start
 from modules.initializers.base import Initializer
+from modules.inpainting import Known
 from modules.noise import Noise
 from modules.runtime import Runtime
 from modules.schedules import Schedule
@@ -27,12 +29,17 @@ def sample_batches(
     runtime: Runtime,
     batch_size: int = 256,
     dtype: torch.dtype = torch.float32,
+    rows: Tensor | None = None,
+    start: Start | None = None,
+    known: Known | None = None,
 ) -> Iterator[tuple[Tensor, Sampled]]:
     """Images by index, batch after batch, on the runtime's device.
 
     Args:
         indices: (n,) int64, the images of this process; image i depends on (seed, i) only.
         labels: (n,) int64 in step with indices, -1 = none; None: all none.
+        rows: (n,) int64 in step with indices, of the noise; None: the indices. Images of one row share noise.
+        start, known: of n samples in step with indices; see Generation.sample.
 
     Yields:
         the indices of a batch and its samples.
@@ -41,20 +48,24 @@ def sample_batches(
         SamplingStoppedError: between levels, where this process was told to stop; others may not know yet.
     """
     labels = torch.full_like(indices, -1) if labels is None else labels
+    rows = indices if rows is None else rows
     energy.eval()
     initializer.eval()
-    for start in range(0, len(indices), batch_size):  # none, where there are more processes than images
-        index = indices[start : start + batch_size]
-        label = labels[start : start + batch_size].to(runtime.device)
-        noise = Noise(seed, index.to(runtime.device), stream="sample", dtype=dtype)
+    for first in range(0, len(indices), batch_size):  # none, where there are more processes than images
+        part = slice(first, first + batch_size)
+        label = labels[part].to(runtime.device)
+        noise = Noise(seed, rows[part].to(runtime.device), stream="sample", dtype=dtype)
+        begin = Start(start.x[part].to(runtime.device, dtype), start.level) if start else None
+        given = known.rows(part).to(runtime.device, dtype) if known else None
         levels: list[Tensor] = []
         with runtime.autocast():
-            for x in generation.walk(energy, initializer, schedule, label, noise, energy.shape):
+            walk = generation.walk(energy, initializer, schedule, label, noise, energy.shape, begin, given)
+            for x in walk:
                 if runtime.signals.code:
                     raise SamplingStoppedError
                 levels.append(x)
-            drawn = Sampled(generation.denoise(energy, schedule, levels[-1], label), levels)
-        yield index, drawn
+            drawn = Sampled(generation.denoise(energy, schedule, levels[-1], label, given), levels)
+        yield indices[part], drawn
 
 
 def sample(
@@ -68,8 +79,16 @@ def sample(
     runtime: Runtime,
     batch_size: int = 256,
     dtype: torch.dtype = torch.float32,
+    rows: Tensor | None = None,
+    start: Start | None = None,
+    known: Known | None = None,
+    progress: bool = False,
 ) -> Sampled:
     """Images 0..num-1 of a seed, shared out among the processes, gathered on the CPU of each.
+
+    Args:
+        labels, rows, start, known: of all num images; see sample_batches.
+        progress: whether the first process shows a bar.
 
     Raises:
         SamplingStoppedError: on every process, where any of them was told to stop.
@@ -87,13 +106,19 @@ def sample(
         runtime,
         batch_size,
         dtype,
+        None if rows is None else rows[mine],
+        None if start is None else Start(start.x[mine], start.level),
+        None if known is None else known.rows(mine),
     )
     stopped = False
+    bar = tqdm(total=len(mine), unit="img", disable=not (progress and runtime.is_main))
     try:
         for index, drawn in batches:
             parts.append((index, torch.stack([*drawn.levels, drawn.x]).cpu()))
+            bar.update(len(index))
     except SamplingStoppedError:
         stopped = True
+    bar.close()
     if runtime.any(stopped):
         raise SamplingStoppedError
     parts = runtime.gather_objects(parts)

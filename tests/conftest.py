@@ -33,3 +33,13 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = ["--gin", str(folder / "tiny.gin"), "--set", "NUM_CLASSES=10", "--output", str(folder / "run")]
     assert launch.main(command) == 0
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of such a run without labels, of one step. Tests write nothing into it."""
+    folder = tmp_path_factory.mktemp("unlabelled")
+    (folder / "tiny.gin").write_text(TINY)
+    settings = ["--set", "NUM_STEPS=1", "--set", "Trainer.sample_every=0"]
+    assert launch.main(["--gin", str(folder / "tiny.gin"), "--output", str(folder / "run"), *settings]) == 0
+    return folder / "run"

@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # is a command of launch.py, which rebuilds runs from their configuration.
 LAYERS = {
     **dict.fromkeys(("types", "tensors", "noise", "checks", "signals", "durable", "run_lock", "best"), 0),
-    **dict.fromkeys(("schedules", "layers", "data", "ema", "features", "optimizers"), 1),
-    **dict.fromkeys(("forward", "energies", "initializers"), 2),
-    **dict.fromkeys(("recovery", "guidance"), 3),
+    **dict.fromkeys(("schedules", "layers", "data", "ema", "features", "masks", "optimizers"), 1),
+    **dict.fromkeys(("forward", "energies", "initializers", "interpolation"), 2),
+    **dict.fromkeys(("recovery", "guidance", "inpainting"), 3),
     "samplers": 4,
     **dict.fromkeys(("generation", "losses", "methods", "metrics", "runtime", "scores"), 5),
     **dict.fromkeys(("chains", "detection", "landscape", "verdict"), 6),

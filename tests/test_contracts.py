@@ -39,9 +39,10 @@ from modules.features.module import ModuleFeatures
 from modules.features.pixels import RawPixels
 from modules.generation import Generation
 from modules.guards import Guard, RaiseOnDivergence, Rollback, SkipStep
-from modules.guidance import ClassifierFreeGuidance, Guidance, NoGuidance
+from modules.guidance import ClassifierFreeGuidance, Composition, Guidance, NoGuidance
 from modules.initializers.base import Initializer
 from modules.initializers.mlp import MLPInitializer
+from modules.inpainting import Inpainting
 from modules.losses.cooperative import CooperativeLoss, WarmStart
 from modules.losses.likelihood import RecoveryLikelihoodLoss
 from modules.methods.base import Method
@@ -84,6 +85,7 @@ SAMPLERS: dict[type, Callable[[], Sampler]] = {Langevin: lambda: Langevin(60)}
 GUIDANCES: dict[type, Callable[[], Guidance]] = {
     NoGuidance: NoGuidance,
     ClassifierFreeGuidance: lambda: ClassifierFreeGuidance(0.7),
+    Composition: lambda: Composition((1, 2), (0.0, 0.0)),  # others act on samples without labels too
 }
 METHODS: dict[type, Callable[[Energy, Initializer], Method]] = {
     RecoveryLikelihood: lambda f, g: RecoveryLikelihood(f, g, CosineSchedule(), Langevin(2), True),
@@ -143,7 +145,7 @@ TABLES: list[tuple[type, dict]] = [
     (Metric, METRICS),
     (Extractor, EXTRACTORS),
 ]
-SINGLE = {Best, EMA, Evaluation, Generation, Runtime, Trainer}  # one of a kind, with test files of their own
+SINGLE = {Best, EMA, Evaluation, Generation, Inpainting, Runtime, Trainer}  # with test files of their own
 
 
 def _classes() -> set[type]:

@@ -21,9 +21,11 @@ from modules.energies.base import Energy
 from modules.energies.drl_resnet import RecoveryResNet
 from modules.energies.mlp import MLPEnergy
 from modules.energies.resnet import CooperativeResNet
+from modules.energies.sum import EnergySum
 from modules.initializers.base import Initializer
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
+from modules.initializers.sum import InitializerSum
 from modules.initializers.unet import UNet
 from modules.schedules import CosineSchedule
 from modules.types import Transition
@@ -38,11 +40,15 @@ ENERGIES: dict[type, Callable[[int], Energy]] = {
     MLPEnergy: lambda n: MLPEnergy((3,), n, width=16, depth=1),
     GaussianEnergy: lambda n: GaussianEnergy((3,), 0.2, 0.5),
     MixtureEnergy: lambda n: MixtureEnergy([[0.1, 0.2, 0.3], [1.0, -1.0, 0.0]], [0.2, 0.3]),
+    EnergySum: lambda n: EnergySum([MLPEnergy((3,), n, 16, 1), MLPEnergy((3,), n, 16, 1)], (0.7, 0.4)),
 }
 INITIALIZERS: dict[type, Callable[[int], Initializer]] = {
     UNet: lambda n: UNet(IMAGE, n, dim=8, dim_mults=(1, 2), num_blocks=1, groups=4),
     MLPInitializer: lambda n: MLPInitializer((3,), n, width=16, depth=1),
     CopyInitializer: lambda n: CopyInitializer(IMAGE, n),
+    InitializerSum: lambda n: InitializerSum(
+        [MLPInitializer((3,), n, 16, 1), MLPInitializer((3,), n, 16, 1)], (0.7, 0.4)
+    ),
 }
 UNLABELLED = {GaussianEnergy, MixtureEnergy}  # no num_classes argument
 INDIFFERENT = {CopyInitializer}  # takes labels and ignores them

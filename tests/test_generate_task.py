@@ -10,7 +10,6 @@ from PIL import Image
 import launch
 from modules import checkpoints, runs
 from modules.report.pictures import to_bytes
-from tests.tiny import TINY
 
 torch.set_num_threads(1)
 
@@ -91,19 +90,10 @@ Trainer.sample_every = 0
     )
 
 
-@pytest.fixture(scope="module")
-def unlabelled(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("unlabelled")
-    (folder / "tiny.gin").write_text(TINY)
-    settings = ["--set", "NUM_STEPS=1", "--set", "Trainer.sample_every=0"]
-    assert launch.main(["--gin", str(folder / "tiny.gin"), "--output", str(folder / "run"), *settings]) == 0
-    return folder / "run"
-
-
 FAULTS = {
     "no run": (["--task", "generate"], "needs a trained run: --run runs/NAME"),
     "not a run": (["--run", "nowhere"], "nowhere is not the folder of a run"),
-    "no images": (["--num", "0"], "--num and --batch-size must be at least 1"),
+    "no images": (["--num", "0"], "--num must be at least 1"),
     "label out of range": (["--label", "10"], "a label must be in 0..9 (-1 = none), got 10"),
     "too many images": (["--num", "999999999999"], "--num must be at most 100000000"),
     "more images than numbers": (["--num", "9" * 30], "--num must be an integer of at most 64 bits"),
@@ -114,6 +104,9 @@ FAULTS = {
     "the best, without samples": (["--checkpoint", "best"], "has no best checkpoint"),
     "no such checkpoint": (["--checkpoint", "step_9"], "step_9 is no checkpoint"),
     "an unused setting": (["--set", "energy/AdamW.lr=1.0"], "energy/AdamW.lr"),
+    "fewer levels": (["--set", "CosineSchedule.num_levels=4"], "on the levels it was trained on"),
+    "steps below 0": (["--steps", "-1"], "steps must be at least 0, got -1"),
+    "a scale twice": (["--guidance", "1", "1.0"], "the same scale is given twice"),
     "a format": (["--format", "jpg"], "'jpg'"),
     "a label without labels": (["--label", "3"], "trained without labels (NUM_CLASSES = 0)"),
     "guidance without labels": (["--guidance", "1"], "trained without labels: guidance has nothing"),
@@ -129,3 +122,36 @@ def test_a_fault_is_one_line_and_writes_nothing(tiny_run, unlabelled, tmp_path, 
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and printed.count("\n") == 1 and expected in printed
     assert not (tmp_path / "out").exists()
+
+
+def test_a_sweep_over_guidance_scales(tiny_run, tmp_path):
+    """Each scale's folder holds what one scale alone gives; the sweep shows a row a scale."""
+    options = ["--num", "3", "--label", "2", "--seed", "1"]
+    assert _generate(tiny_run, tmp_path / "all", *options, "--guidance", "0", "-0.5", "2") == 0
+    assert {p.name for p in (tmp_path / "all").iterdir()} == {
+        "guidance_0", "guidance_-0.5", "guidance_2", "guidance.png"
+    }  # fmt: skip
+    assert _generate(tiny_run, tmp_path / "one", *options, "--guidance", "2") == 0
+    one, swept = _pictures(tmp_path / "one"), _pictures(tmp_path / "all" / "guidance_2")
+    assert one.keys() == swept.keys() and all((one[name] == swept[name]).all() for name in one)
+    page = Image.open(tmp_path / "all" / "guidance.png")
+    assert page.width == page.height  # 3 scales, 3 images
+
+
+def test_fewer_steps_and_every_level(tiny_run, tmp_path):
+    options = ["--num", "9", "--label", "2", "--steps", "0", "--levels", "--format", "npz"]
+    assert _generate(tiny_run, tmp_path, *options) == 0
+    assert {p.name for p in tmp_path.iterdir()} == {"samples.npz", "grid.png", "levels.png", "levels.gif"}
+    run = runs.load(tiny_run)
+    run.generation.sampler.num_steps = 0
+    drawn = run.generate(9, 2)
+    arrays = np.load(tmp_path / "samples.npz")
+    assert abs(arrays["images"].astype(int) - to_bytes(drawn.x).numpy()).max() <= 1
+    film = Image.open(tmp_path / "levels.gif")
+    assert film.n_frames == 8
+    film.seek(7)
+    small = np.asarray(film.convert("L").resize((32, 32), Image.Resampling.NEAREST), int)
+    last = small[2:10, 2:10]  # the first image of the last frame
+    assert abs(last - to_bytes(drawn.x)[0, 0].numpy()).max() <= 2
+    strip = Image.open(tmp_path / "levels.png")
+    assert strip.width / strip.height == pytest.approx((8 * 10 + 2) / (8 * 10 + 2), rel=0.01)

@@ -20,7 +20,12 @@ class Method(nn.Module, ABC):
     Args:
         energy, initializer: the networks; one without parameters (a copy, an oracle) is not trained.
         schedule: the ladder they are trained on.
+
+    Attributes:
+        shared_noise: whether x_s and x_t of a training pair have one ε (spec §5).
     """
+
+    shared_noise = False
 
     def __init__(self, energy: Energy, initializer: Initializer, schedule: Schedule) -> None:
         super().__init__()

@@ -58,6 +58,15 @@ def save(picture: Image.Image, path: Path, smallest: int = 320) -> None:
     picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST).save(path)
 
 
+def save_film(frames: Sequence[Image.Image], path: Path, smallest: int = 320) -> None:
+    """Write an animated GIF without end, half a second a frame and two the last, magnified as by save."""
+    factor = max(1, smallest // frames[0].height)
+    size = (frames[0].width * factor, frames[0].height * factor)
+    large = [frame.resize(size, Image.Resampling.NEAREST) for frame in frames]
+    durations = [500] * (len(large) - 1) + [2000]
+    large[0].save(path, save_all=True, append_images=large[1:], duration=durations, loop=0)
+
+
 def save_samples(samples: Tensor, levels: Sequence[Tensor], path: Path) -> None:
     """One picture of a walk: the samples at the left, some of them level by level at the right.
 

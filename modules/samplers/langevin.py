@@ -41,6 +41,10 @@ def _compiled(mode: str) -> _Step:
     return run
 
 
+STEP_FACTORS = {8: 1.4, 5: 2.0, 3: 2.0}
+"""m by K, for sampling with fewer steps than trained: measured on digits (docs/tasks.md, "Fewer steps")."""
+
+
 @gin.register
 class Langevin(Sampler):
     """y ← y - (m²s²/2) ∇U(y) + m·s·η·z, K times (spec §3).
@@ -73,6 +77,13 @@ class Langevin(Sampler):
         self.num_steps, self.noise_scale, self.step_factor = num_steps, noise_scale, step_factor
         self.compile, self.max_drift = compile, max_drift
         self._step = _step if compile is None else _compiled(compile)
+
+    def shortened(self, num_steps: int) -> Langevin:
+        """This sampler with K = num_steps; where that is fewer, m is STEP_FACTORS' times its own."""
+        fewer = 0 < num_steps < self.num_steps
+        nearest = min(STEP_FACTORS, key=lambda known: abs(known - num_steps))
+        factor = self.step_factor * (STEP_FACTORS[nearest] if fewer else 1.0)
+        return Langevin(num_steps, self.noise_scale, factor, self.compile, self.max_drift)
 
     @torch.no_grad()
     def sample(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modules.checks import ConfigurationError
+from modules.tasks import _options
 
 if TYPE_CHECKING:
     import torch
@@ -43,10 +44,7 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
         metavar="MODULE:NAME",
         help="says which images are recognised, such as benchmarks.judge_digits:recognised",
     )
-    add("--seed", type=int, default=0, help="chain i depends on (seed, i) alone (default 0)")
-    add("--batch-size", type=int, default=256, help="chains at once on a device (default 256)")
-    add("--checkpoint", metavar="DIR", help="a checkpoint of the run (default: the newest)")
-    add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
+    _options.add_run_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -57,19 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
     from tqdm.auto import tqdm
 
-    from modules import runs
     from modules.report.chain_pictures import save_chains
     from modules.verdict import judge_chains
 
-    trained = runs.load(
-        arguments.run,
-        arguments.checkpoint,
-        arguments.weights,
-        arguments.overrides,
-        arguments.imports,
-        arguments.trust_imports,
-        {"chains/Langevin": {"num_steps": arguments.every}},
-    )
+    trained = _options.load_run(arguments, {"chains/Langevin": {"num_steps": arguments.every}})
     levels = trained.method.schedule.num_levels
     if not 0 <= (arguments.level or 0) < levels:
         raise ConfigurationError(f"--level {arguments.level}: the run has levels 0..{levels - 1}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modules.checks import ConfigurationError, nearest
+from modules.tasks import _options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,17 +47,13 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     add(
         "--via", type=int, metavar="SIZE", help="bring all sets to SIZE x SIZE and back first, for equal blur"
     )
-    add("--seed", type=int, default=0, help="of the choice, the made sets and the noises (default 0)")
-    add("--batch-size", type=int, default=256, help="images at once on a device (default 256)")
-    add("--checkpoint", metavar="DIR", help="a checkpoint of the run (default: the newest)")
-    add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
+    _options.add_run_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write scores.csv, detection.json and histograms.png, and print the areas."""
     against = _check(arguments)
 
-    from modules import runs
     from modules.detection import separation
 
     sources = {INLIERS: arguments.inliers, **against}
@@ -64,15 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         name: f"{name}/{source[1:]}" for name, source in sources.items() if (source or "")[:1] == "@"
     }
     scored = arguments.score or ["EnergyScore"]
-    trained = runs.load(
-        arguments.run,
-        arguments.checkpoint,
-        arguments.weights,
-        arguments.overrides,
-        arguments.imports,
-        arguments.trust_imports,
-        {name: {} for name in (*components.values(), *scored)},
-    )
+    trained = _options.load_run(arguments, {name: {} for name in (*components.values(), *scored)})
     for name in scored:
         _check_score(name, trained)
     sets = {

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from modules.checks import ConfigurationError
 from modules.noise import Noise
-from modules.samplers.langevin import Langevin
+from modules.samplers.langevin import STEP_FACTORS, Langevin
 from modules.tensors import sum_per_sample
 
 torch.set_num_threads(1)
@@ -185,3 +185,13 @@ def test_faults_are_named(make, words: list[str]) -> None:
         make()
     assert "\n" not in str(caught.value)
     assert all(word in str(caught.value) for word in ["Langevin", *words]), str(caught.value)
+
+
+def test_a_shortened_chain_takes_longer_steps() -> None:
+    """Fewer steps than before have the table's factor on top of the sampler's own; more, or none, don't."""
+    sampler = Langevin(10, noise_scale=0.7, step_factor=1.5, max_drift=0.2)
+    for steps, nearest in ((8, 8), (7, 8), (5, 5), (3, 3), (1, 3)):
+        short = sampler.shortened(steps)
+        assert (short.num_steps, short.noise_scale, short.max_drift) == (steps, 0.7, 0.2)
+        assert short.step_factor == 1.5 * STEP_FACTORS[nearest] > 1.5
+    assert sampler.shortened(30).step_factor == sampler.shortened(0).step_factor == 1.5

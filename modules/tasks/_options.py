@@ -1,0 +1,105 @@
+"""What the tasks on a trained run share: its options, its loading, its images."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modules.checks import ConfigurationError, DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from modules.runs import Run
+
+
+def add_run_options(parser: argparse._ArgumentGroup) -> None:
+    """Options of every task that samples."""
+    add = parser.add_argument
+    add("--seed", type=int, default=0, help="of all noise; image i depends on (seed, i) alone (default 0)")
+    add("--batch-size", type=int, default=256, help="images at once on a device (default 256)")
+    add("--checkpoint", metavar="DIR", help='a checkpoint of the run, or "best" (default: the newest)')
+    add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
+
+
+def load_run(arguments: argparse.Namespace, parts: Mapping[str, Mapping[str, Any]] | None = None) -> Run:
+    """The run of --run; parts: see runs.load."""
+    if not arguments.run:
+        raise ConfigurationError(f"--task {arguments.task} needs a trained run: --run runs/NAME")
+    at_least_one(arguments, "batch_size")
+
+    from modules import runs
+
+    return runs.load(
+        arguments.run,
+        arguments.checkpoint,
+        arguments.weights,
+        arguments.overrides,
+        arguments.imports,
+        arguments.trust_imports,
+        parts,
+    )
+
+
+def at_least_one(arguments: argparse.Namespace, *names: str) -> None:
+    """Raise unless these integer options are above 0."""
+    wrong = [name for name in names if getattr(arguments, name) < 1]
+    if wrong:
+        raise ConfigurationError(f"--{wrong[0].replace('_', '-')} must be at least 1")
+
+
+def folder_of(arguments: argparse.Namespace, name: str) -> Path:
+    """Where to write: --output, or a folder of the run."""
+    folder = Path(arguments.output or Path(arguments.run) / f"{name}_seed{arguments.seed}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def need_images(trained: Run, task: str) -> None:
+    """Raise for a run of points."""
+    if len(trained.data.shape) != 3:
+        raise ConfigurationError(f"--task {task} is for images: the run's data are points")
+
+
+def images_of(paths: list[str] | None, num: int, trained: Run) -> tuple[Tensor, Tensor | None]:
+    """Images (n, *shape) in [-1, 1]: of files or folders, or num of the run's data spread over all of it.
+
+    Returns:
+        the images and, for those of a data set with one label each, their labels (n,).
+
+    Raises:
+        DataError: a file that is missing or no picture; fewer images than asked for.
+    """
+    import torch
+
+    if paths:
+        return _pictures([Path(path) for path in paths], trained.data.shape), None
+    examples = trained.data.open()
+    if len(examples) < num:
+        raise DataError(f"{num} images are asked for, the data set has {len(examples)}")
+    images, labels = examples.rows(torch.arange(num) * len(examples) // num)
+    return images, labels[:, 0] if labels.shape[1] == 1 else None
+
+
+def _pictures(paths: list[Path], shape: tuple[int, ...]) -> Tensor:
+    import torch
+
+    from modules.data.base import to_unit_range
+    from modules.data.images import decode_image
+
+    files: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{path} doesn't exist: --images takes pictures and folders of them")
+        files += sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"{paths[0]} is an empty folder: --images takes pictures and folders of them")
+    images = []
+    for file in files:
+        try:
+            images.append(decode_image(str(file), shape))
+        except Exception as fault:  # Pillow's readers raise errors of many kinds
+            raise DataError(f"{file} cannot be read as a picture: {fault}") from fault
+    return to_unit_range(torch.stack(images))

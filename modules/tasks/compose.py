@@ -1,0 +1,87 @@
+"""Sample a composition: of classes with weights, also negative ones, and of several trained runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from modules.checks import ConfigurationError
+from modules.tasks import _options
+
+
+def add_arguments(parser: argparse._ArgumentGroup) -> None:
+    """Options of composition."""
+    add = parser.add_argument
+    add(
+        "--labels",
+        nargs="+",
+        default=[],
+        metavar="CLASS",
+        help='classes, such as colour=red "place=upper left"',
+    )
+    add(
+        "--label-weights",
+        nargs="+",
+        type=float,
+        metavar="W",
+        help="one a class: 1 conditions on it, more makes it surer, less than 0 means not this (default 1)",
+    )
+    add(
+        "--with",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        dest="others",
+        help="runs to be multiplied with --run's",
+    )
+    add("--run-weights", nargs="+", type=float, metavar="W", help="one a run, --run's first (default 1)")
+    add("--num", type=int, default=64, help="how many images (default 64)")
+    _options.add_run_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write grid.png, samples.npz (`images`) and what was composed, compose.json."""
+    _options.at_least_one(arguments, "num")
+    labels, others = arguments.labels, arguments.others
+    if not labels and not others:
+        raise ConfigurationError("--task compose needs --labels, or other runs --with, to compose")
+    label_weights = _weights("--label-weights", arguments.label_weights, "class", len(labels))
+    run_weights = _weights("--run-weights", arguments.run_weights, "run", 1 + len(others))
+
+    import numpy as np
+
+    from modules import runs
+    from modules.report.pictures import save_samples, to_bytes
+
+    trained = _options.load_run(arguments)
+    if others:
+        loaded = [runs.load(folder, weights=arguments.weights) for folder in others]
+        trained = trained.composed_with(loaded, run_weights)
+    if labels:
+        trained = trained.with_conditions([trained.label_of(name) for name in labels], label_weights)
+    drawn = trained.generate(
+        arguments.num, seed=arguments.seed, batch_size=arguments.batch_size, progress=True
+    )
+    folder = _options.folder_of(arguments, "composed")
+    if trained.runtime.is_main:
+        shown = slice(64)
+        save_samples(drawn.x[shown], [level[shown] for level in drawn.levels], folder / "grid.png")
+        np.savez(folder / "samples.npz", images=(to_bytes(drawn.x) if drawn.x.ndim == 4 else drawn.x).numpy())
+        composed = {
+            "labels": dict(zip(labels, label_weights, strict=True)),
+            "runs": [[str(name), w] for name, w in zip([arguments.run, *others], run_weights, strict=True)],
+            "seed": arguments.seed,
+        }
+        (folder / "compose.json").write_text(json.dumps(composed, indent=1) + "\n")
+        print(f"{arguments.num} samples of step {trained.step:,} in {folder}")
+    trained.runtime.finish()
+    return 0
+
+
+def _weights(option: str, given: list[float] | None, what: str, count: int) -> list[float]:
+    """One a part, 1 where none are given."""
+    if given is None:
+        return [1.0] * count
+    if len(given) != count:
+        raise ConfigurationError(f"{option} needs one weight for each {what}, {count}, got {len(given)}")
+    return given

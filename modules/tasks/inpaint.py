@@ -1,0 +1,121 @@
+"""Complete images of which a part is known: many completions each, as pictures and in numbers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modules.checks import ConfigurationError
+from modules.tasks import _options
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from modules.runs import Run
+
+OWN = "own"
+
+
+def add_arguments(parser: argparse._ArgumentGroup) -> None:
+    """Options of inpainting."""
+    from modules.masks import NAMES
+
+    add = parser.add_argument
+    add("--images", nargs="+", metavar="PATH", help="pictures or folders of them (default: the run's data)")
+    add("--num", type=int, default=8, help="how many images of the run's data (default 8)")
+    names = "; ".join(f"{name}: {meaning}" for name, meaning in NAMES.items())
+    add(
+        "--mask",
+        nargs="+",
+        default=["left"],
+        metavar="MASK",
+        help=f"names, or pictures of the images' size, white = known (default left). {names}",
+    )
+    add("--completions", type=int, default=8, help="of each image (default 8)")
+    add(
+        "--label", metavar="CLASS", help=f'class of all, or "{OWN}": each image\'s in the data (default none)'
+    )
+    add("--guidance", type=float, metavar="W", help="classifier-free guidance scale; 0 = conditional")
+    _options.add_run_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write a picture for each mask, and the numbers of all in inpaint.json."""
+    _options.at_least_one(arguments, "num", "completions")
+
+    import torch
+
+    from modules import masks
+    from modules.inpainting import check_known, figures
+    from modules.report.pictures import grid, save
+
+    trained = _options.load_run(arguments)
+    _options.need_images(trained, "inpaint")
+    trained.guided(arguments.guidance)
+    images, own = _options.images_of(arguments.images, arguments.num, trained)
+    label = _label(arguments.label, own, trained, len(images))
+    shape = trained.data.shape
+    given = {
+        Path(mask).stem: check_known(images, masks.of(mask, len(images), shape, arguments.seed), shape)
+        for mask in arguments.mask
+    }
+    folder = _options.folder_of(arguments, "inpainted")
+    results = {}
+    for name, known in given.items():
+        x = trained.inpaint(
+            known.image,
+            known.mask,
+            arguments.completions,
+            label,
+            arguments.guidance,
+            arguments.seed,
+            arguments.batch_size,
+            progress=True,
+        )
+        results[name] = _summary(figures(x.clamp(-1, 1), known))
+        if trained.runtime.is_main:
+            blank = known.keep(known.image, torch.zeros_like(known.image))
+            page = torch.cat([known.image[:, None], blank[:, None], x], 1)
+            save(grid(page.flatten(0, 1), page.shape[1]), folder / f"{name}.png", smallest=640)
+            mean = {
+                key: "none" if v["mean"] is None else f"{v['mean']:.3f}" for key, v in results[name].items()
+            }
+            print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in mean.items()))
+    if trained.runtime.is_main:
+        head = {"run": str(trained.folder), "step": trained.step, "seed": arguments.seed}
+        head |= {
+            "completions": arguments.completions,
+            "label": arguments.label,
+            "guidance": arguments.guidance,
+        }
+        (folder / "inpaint.json").write_text(json.dumps({**head, "masks": results}, indent=1) + "\n")
+        print(
+            f"{len(images)} images of step {trained.step:,}: truth, what is known, completions, in {folder}"
+        )
+    trained.runtime.finish()
+    return 0
+
+
+def _label(given: str | None, own: Tensor | None, trained: Run, num: int) -> Tensor | None:
+    """Labels (num,) of the images, or None."""
+    if given is None:
+        return None
+    if given != OWN:
+        return trained.labels(trained.label_of(given), num)
+    if own is None:
+        raise ConfigurationError(
+            f"--label {OWN} needs images of the run's own data, with one label each: name a class instead"
+        )
+    return trained.labels(own, num)
+
+
+def _summary(found: dict[str, Tensor]) -> dict[str, dict[str, object]]:
+    """Each figure's mean over the images and its values; JSON knows no infinity: null where not finite."""
+    plain = {}
+    for name, values in found.items():
+        numbers = [*values.tolist(), float(values.mean())]
+        each = [round(v, 5) if abs(v) < float("inf") else None for v in numbers]
+        plain[name] = {"mean": each[-1], "each": each[:-1]}
+    return plain
