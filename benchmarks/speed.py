@@ -134,7 +134,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, object]:
         "plain": lambda: plain_samples(old, batch, case.num_steps, device),
         "fast": lambda: fast.samples(batch, device),
     }
-    seconds = interleave(runs, max(3, rounds // 2))
+    seconds = interleave(runs, max(1, rounds // 2))
     figures["sampling: images/s"] = {k: round(batch / median(v), 2) for k, v in seconds.items()}
     figures["sampling: plain/fast"] = _shown(ratio(seconds["plain"], seconds["fast"]))
 
