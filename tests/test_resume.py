@@ -54,9 +54,14 @@ Trainer.sample_every = 3
 Trainer.save_every = 1
 Trainer.num_samples = 8
 Trainer.keep = 9
+Trainer.evaluation = @Evaluation()
+Evaluation.metrics = [@SlicedWasserstein(), @ModeMass()]
+Evaluation.extractor = @RawPixels()
+Evaluation.num = 8
+Evaluation.every = 4
 Runtime.trackers = ()
 """
-MEASURED = {"seconds", "steps_per_second", "images_per_second"}
+MEASURED = {"seconds", "steps_per_second", "images_per_second", "evaluation_seconds"}
 
 
 def _dying(call, number: int, before: bool):
@@ -84,6 +89,8 @@ def train_and_die(words: list[str], where: str, number: int) -> int:
         RecoveryLikelihood.forward = _dying(RecoveryLikelihood.forward, number, before=True)
     elif where == "after a grid":
         Diary.sample = _dying(Diary.sample, number, before=False)
+    elif where == "after an evaluation":
+        Diary.evaluate = _dying(Diary.evaluate, number, before=False)
     elif where == "before a level of a grid":
         Generation.descend = _dying(Generation.descend, number, before=True)
     else:
@@ -160,13 +167,20 @@ KILLS = {  # gin file, place, its number, the step to go on from (0: none was sa
     "at the end of an epoch": ("points", "after a save", 5, 5),
     "between two micro-batches": ("points", "before a micro-batch", 12, 5),
     "right after a grid": ("points", "after a grid", 2, 5),
-    "in the midst of sampling": ("points", "before a level of a grid", 9, 5),
+    "right after an evaluation": ("points", "after an evaluation", 1, 3),
+    "in the midst of an evaluation": ("points", "before a level of a grid", 9, 3),
+    "in the midst of sampling": ("points", "before a level of a grid", 15, 5),
     "in the midst of saving": ("points", "in a save", 6, 5),
     "with dropout and convolutions": ("images", "before a micro-batch", 4, 3),
 }
 
 
-SLOW = {"before the first save", "in the midst of sampling", "in the midst of saving"}
+SLOW = {
+    "before the first save",
+    "in the midst of an evaluation",
+    "in the midst of sampling",
+    "in the midst of saving",
+}
 
 
 @pytest.mark.parametrize(
