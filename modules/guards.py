@@ -94,9 +94,9 @@ class Rollback(Guard):
         count, factor = training.num_rollbacks + 1, self.lr_factor * training.lr_factor
         if count > self.max_rollbacks:
             return None
-        # after a return to an older one, newer ones stay until they are written anew
-        found = [path for path in checkpoints.of_run(run) if _step(path) <= training.num_steps_done]
-        again = len(found) > 1 and _step(found[-1]) == training.rolled_back_to
+        step_of = checkpoints.step_of
+        found = [path for path in checkpoints.of_run(run) if step_of(path) <= training.num_steps_done]
+        again = len(found) > 1 and step_of(found[-1]) == training.rolled_back_to
         training.restore(*checkpoints.load(found[-2] if again else found[-1]))
         training.num_rollbacks, training.lr_factor = count, factor
         training.rolled_back_to = training.num_steps_done
@@ -115,7 +115,3 @@ class Rollback(Guard):
             checkpoints.drop_after(run, step)
             checkpoints.save(checkpoints.path_of(run, step), training.tensors(), training.numbers())
         training.runtime.wait()
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("step_"))

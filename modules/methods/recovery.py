@@ -37,7 +37,7 @@ class RecoveryLikelihood(Method):
         warm_start: of the initializer; None as in the papers.
         label_dropout: probability with which a label is hidden, for classifier-free guidance (spec §7).
         save_memory: keep no activations for later: the initializer's and the energies' of y⁺ and y⁻, in two
-            parts, are computed again in the backward pass. Same numbers, about a quarter more time.
+            parts, are computed again in the backward pass. Same numbers, more time.
     """
 
     def __init__(
