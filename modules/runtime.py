@@ -154,8 +154,9 @@ class Runtime:
         if self.num_processes == 1:
             return rows.cpu()
         counts = self.gather_objects([len(rows)])
-        padded = self.accelerator.pad_across_processes(rows.to(self.device))
-        parts = self.accelerator.gather(padded).cpu().split(max(1, *counts))
+        with self._peers():
+            padded = self.accelerator.pad_across_processes(rows.to(self.device))
+            parts = self.accelerator.gather(padded).cpu().split(max(1, *counts))
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     def gather_objects(self, items: list[Any]) -> list[Any]:
