@@ -179,8 +179,12 @@ class Runtime:
         key = f"{seed}|{step}|{micro}|{self.rank}{stream}"
         digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
         devices = [self.device] if self.device.type == "cuda" else []
+        number = int.from_bytes(digest, "little") >> 1
         with torch.random.fork_rng(devices):
-            torch.manual_seed(int.from_bytes(digest, "little") >> 1)
+            # not torch.manual_seed: without a GPU it notes the whole stack at every call, for one to come
+            torch.default_generator.manual_seed(number)
+            if devices:
+                torch.cuda.manual_seed(number)
             yield
 
     def start_trackers(self, folder: Path) -> None:

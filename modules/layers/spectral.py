@@ -142,15 +142,20 @@ def linear(in_features: int, out_features: int, spectral: bool = True) -> nn.Lin
 
 
 def snapshot(layer: nn.Conv2d | nn.Linear, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor | None]:
-    """The weight and bias a layer uses now, as new tensors: detached under no_grad, else differentiable.
+    """The weight and bias a layer uses now: new tensors under no_grad, else differentiable.
 
-    New tensors, so that a later optimizer step leaves a chain's energy alone.
+    New tensors, so that a later optimizer step leaves a chain's energy alone; with gradients, autograd itself
+    sees to that.
 
     Args:
         dtype: of the result; None: the layer's own.
     """
-    weight = layer.effective_weight() if isinstance(layer, SpectralNormalized) else layer.weight.clone()
-    bias = None if layer.bias is None else layer.bias.clone()
+    learning = torch.is_grad_enabled()
+    if isinstance(layer, SpectralNormalized):
+        weight = layer.effective_weight()
+    else:
+        weight = layer.weight if learning else layer.weight.clone()
+    bias = layer.bias if layer.bias is None or learning else layer.bias.clone()
     if dtype is None:
         return weight, bias
     return weight.to(dtype), None if bias is None else bias.to(dtype)

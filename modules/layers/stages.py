@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +65,20 @@ class ConvStage(Stage):
 
     def pull(self, g: Tensor, shape: torch.Size) -> Tensor:
         """The gradient in an input of `shape`."""
-        return conv2d_input(shape, self.weight, g, self.stride, self.weight.shape[-1] // 2)
+        padding = self.weight.shape[-1] // 2
+        if self.stride == 1:
+            return F.conv2d(g, self.mirrored, None, 1, padding)
+        return conv2d_input(shape, self.weight, g, self.stride, padding)
+
+    @cached_property
+    def mirrored(self) -> Tensor:
+        """The weight (in, out, k, k) of the convolution that is the transposed derivative at stride 1.
+
+        Once a chain: a convolution's gradient as torch has it turns the weight round at every call.
+        """
+        mirrored = self.weight.flip(2, 3).transpose(0, 1)
+        rows = self.weight.is_contiguous()
+        return mirrored.contiguous(memory_format=torch.contiguous_format if rows else torch.channels_last)
 
 
 @dataclass(frozen=True)
