@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from modules.runtime import Runtime
 from modules.samplers.langevin import Langevin
 from modules.sampling import sample
 from modules.training import load_weights
+from modules.types import NoiseSource
 
 
 class Run:
@@ -107,7 +108,7 @@ class Run:
         batch_size: int,
         dtype: torch.dtype,
         progress: bool,
-        rows: Tensor | None = None,
+        noise_of: Callable[[Tensor], NoiseSource] | None = None,
         start: Start | None = None,
         known: Known | None = None,
     ) -> Sampled:
@@ -124,7 +125,7 @@ class Run:
             self.runtime,
             batch_size,
             dtype,
-            rows,
+            noise_of,
             start,
             known,
             progress,
