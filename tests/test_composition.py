@@ -250,11 +250,25 @@ def test_the_task_writes_what_python_gives(tiny_run, unlabelled, run, tmp_path) 
         ),
         (["--labels", "12"], "a label must be in 0..9"),
         (["--labels", "cat"], "no class is named 'cat'"),
+        (["--labels", "3", "--label-weights", "nan"], "Composition.weights' entries must be finite"),
         (["--with", "nowhere"], "nowhere is not the folder of a run"),
+        (
+            ["--with", "UNLABELLED", "--set", "CosineSchedule.step_variance=2e-4"],
+            "has another schedule than",
+        ),
+        (["--with", "UNLABELLED", "--run-weights", "1"], "--run-weights needs one weight for each run, 2"),
     ],
 )
-def test_a_fault_is_one_line_and_writes_nothing(tiny_run, tmp_path, capsys, options, words) -> None:
+def test_a_fault_is_one_line_and_writes_nothing(
+    tiny_run, unlabelled, tmp_path, capsys, options, words
+) -> None:
+    options = [str(unlabelled) if option == "UNLABELLED" else option for option in options]
     assert _task(tiny_run, tmp_path / "out", *options) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and printed.count("\n") == 1 and words in printed
     assert not (tmp_path / "out").exists()
+
+
+def test_labels_of_a_run_without_any_are_refused(unlabelled, tmp_path, capsys) -> None:
+    assert _task(unlabelled, tmp_path / "out", "--labels", "3") == 2
+    assert "trained without labels: there are none to compose" in capsys.readouterr().err
