@@ -165,12 +165,20 @@ def test_composed_means_follow_the_product_at_the_noisier_level(level: int) -> N
     torch.testing.assert_close(got, expected, rtol=1e-11, atol=1e-11)
 
 
-def test_a_sum_of_one_is_it_and_labels_reach_those_that_know_them(networks) -> None:
+def test_sums_and_labels_that_reach_those_that_know_them(networks) -> None:
+    """A sum of one is it, and so is one and a half of it less a half."""
     energy, initializer = networks
     label = torch.tensor([0, 1, 2, -1, 0, 1])
     torch.testing.assert_close(EnergySum([energy], [1.0])(Y, TRANSITION, label), energy(Y, TRANSITION, label))
     torch.testing.assert_close(
         InitializerSum([initializer], [1.0])(Y, TRANSITION, label), initializer(Y, TRANSITION, label)
+    )
+    torch.testing.assert_close(
+        EnergySum([energy] * 2, [1.5, -0.5])(Y, TRANSITION, label), energy(Y, TRANSITION, label)
+    )
+    torch.testing.assert_close(
+        InitializerSum([initializer] * 2, [1.5, -0.5])(Y, TRANSITION, label),
+        initializer(Y, TRANSITION, label),
     )
     torch.manual_seed(1)
     unlabelled = MLPEnergy((2,), 0, width=8, depth=1).double()

@@ -25,8 +25,12 @@ def add_run_options(parser: argparse._ArgumentGroup) -> None:
     add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
 
 
-def load_run(arguments: argparse.Namespace, parts: Mapping[str, Mapping[str, Any]] | None = None) -> Run:
-    """The run of --run; parts: see runs.load."""
+def load_run(
+    arguments: argparse.Namespace,
+    parts: Mapping[str, Mapping[str, Any]] | None = None,
+    checkpoint: Path | None = None,
+) -> Run:
+    """The run of --run, at --checkpoint unless another is named; parts: see runs.load."""
     if not arguments.run:
         raise ConfigurationError(f"--task {arguments.task} needs a trained run: --run runs/NAME")
     at_least_one(arguments, "batch_size")
@@ -35,7 +39,7 @@ def load_run(arguments: argparse.Namespace, parts: Mapping[str, Mapping[str, Any
 
     return runs.load(
         arguments.run,
-        arguments.checkpoint,
+        checkpoint or arguments.checkpoint,
         arguments.weights,
         arguments.overrides,
         arguments.imports,
