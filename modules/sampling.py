@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -16,6 +16,12 @@ from modules.noise import Noise
 from modules.runtime import Runtime
 from modules.schedules import Schedule
 from modules.signals import SamplingStoppedError
+from modules.types import NoiseSource
+
+
+def sample_noise(seed: int, rows: Tensor, dtype: torch.dtype = torch.float32) -> Noise:
+    """The noise of images by their index (b,)."""
+    return Noise(seed, rows, stream="sample", dtype=dtype)
 
 
 def sample_batches(
@@ -29,7 +35,7 @@ def sample_batches(
     runtime: Runtime,
     batch_size: int = 256,
     dtype: torch.dtype = torch.float32,
-    rows: Tensor | None = None,
+    noise_of: Callable[[Tensor], NoiseSource] | None = None,
     start: Start | None = None,
     known: Known | None = None,
 ) -> Iterator[tuple[Tensor, Sampled]]:
@@ -38,7 +44,7 @@ def sample_batches(
     Args:
         indices: (n,) int64, the images of this process; image i depends on (seed, i) only.
         labels: (n,) int64 in step with indices, -1 = none; None: all none.
-        rows: (n,) int64 in step with indices, of the noise; None: the indices. Images of one row share noise.
+        noise_of: the noise of images by their index (b,); None: sample_noise, each has its own.
         start, known: of n samples in step with indices; see Generation.sample.
 
     Yields:
@@ -48,13 +54,13 @@ def sample_batches(
         SamplingStoppedError: between levels, where this process was told to stop; others may not know yet.
     """
     labels = torch.full_like(indices, -1) if labels is None else labels
-    rows = indices if rows is None else rows
     energy.eval()
     initializer.eval()
     for first in range(0, len(indices), batch_size):  # none, where there are more processes than images
         part = slice(first, first + batch_size)
         label = labels[part].to(runtime.device)
-        noise = Noise(seed, rows[part].to(runtime.device), stream="sample", dtype=dtype)
+        index = indices[part].to(runtime.device)
+        noise = noise_of(index) if noise_of else sample_noise(seed, index, dtype)
         begin = Start(start.x[part].to(runtime.device, dtype), start.level) if start else None
         given = known.rows(part).to(runtime.device, dtype) if known else None
         levels: list[Tensor] = []
@@ -79,7 +85,7 @@ def sample(
     runtime: Runtime,
     batch_size: int = 256,
     dtype: torch.dtype = torch.float32,
-    rows: Tensor | None = None,
+    noise_of: Callable[[Tensor], NoiseSource] | None = None,
     start: Start | None = None,
     known: Known | None = None,
     progress: bool = False,
@@ -87,7 +93,7 @@ def sample(
     """Images 0..num-1 of a seed, shared out among the processes, gathered on the CPU of each.
 
     Args:
-        labels, rows, start, known: of all num images; see sample_batches.
+        labels, noise_of, start, known: of all num images; see sample_batches.
         progress: whether the first process shows a bar.
 
     Raises:
@@ -106,7 +112,7 @@ def sample(
         runtime,
         batch_size,
         dtype,
-        None if rows is None else rows[mine],
+        noise_of,
         None if start is None else Start(start.x[mine], start.level),
         None if known is None else known.rows(mine),
     )

@@ -165,12 +165,20 @@ def test_composed_means_follow_the_product_at_the_noisier_level(level: int) -> N
     torch.testing.assert_close(got, expected, rtol=1e-11, atol=1e-11)
 
 
-def test_a_sum_of_one_is_it_and_labels_reach_those_that_know_them(networks) -> None:
+def test_sums_and_labels_that_reach_those_that_know_them(networks) -> None:
+    """A sum of one is it, and so is one and a half of it less a half."""
     energy, initializer = networks
     label = torch.tensor([0, 1, 2, -1, 0, 1])
     torch.testing.assert_close(EnergySum([energy], [1.0])(Y, TRANSITION, label), energy(Y, TRANSITION, label))
     torch.testing.assert_close(
         InitializerSum([initializer], [1.0])(Y, TRANSITION, label), initializer(Y, TRANSITION, label)
+    )
+    torch.testing.assert_close(
+        EnergySum([energy] * 2, [1.5, -0.5])(Y, TRANSITION, label), energy(Y, TRANSITION, label)
+    )
+    torch.testing.assert_close(
+        InitializerSum([initializer] * 2, [1.5, -0.5])(Y, TRANSITION, label),
+        initializer(Y, TRANSITION, label),
     )
     torch.manual_seed(1)
     unlabelled = MLPEnergy((2,), 0, width=8, depth=1).double()
@@ -250,11 +258,25 @@ def test_the_task_writes_what_python_gives(tiny_run, unlabelled, run, tmp_path) 
         ),
         (["--labels", "12"], "a label must be in 0..9"),
         (["--labels", "cat"], "no class is named 'cat'"),
+        (["--labels", "3", "--label-weights", "nan"], "Composition.weights' entries must be finite"),
         (["--with", "nowhere"], "nowhere is not the folder of a run"),
+        (
+            ["--with", "UNLABELLED", "--set", "CosineSchedule.step_variance=2e-4"],
+            "has another schedule than",
+        ),
+        (["--with", "UNLABELLED", "--run-weights", "1"], "--run-weights needs one weight for each run, 2"),
     ],
 )
-def test_a_fault_is_one_line_and_writes_nothing(tiny_run, tmp_path, capsys, options, words) -> None:
+def test_a_fault_is_one_line_and_writes_nothing(
+    tiny_run, unlabelled, tmp_path, capsys, options, words
+) -> None:
+    options = [str(unlabelled) if option == "UNLABELLED" else option for option in options]
     assert _task(tiny_run, tmp_path / "out", *options) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and printed.count("\n") == 1 and words in printed
     assert not (tmp_path / "out").exists()
+
+
+def test_labels_of_a_run_without_any_are_refused(unlabelled, tmp_path, capsys) -> None:
+    assert _task(unlabelled, tmp_path / "out", "--labels", "3") == 2
+    assert "trained without labels: there are none to compose" in capsys.readouterr().err

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import launch
 from modules import runs
@@ -155,6 +157,26 @@ def test_other_data_and_other_features(home, tiny_run, tmp_path):
     assert protocol["generation"]["guidance"] == {"class": "ClassifierFreeGuidance", "scale": 0.5}
 
 
+def test_a_sweep_over_guidance_scales(home, tiny_run, tmp_path):
+    """Each scale's file holds what one scale alone gives; a table and a picture show them all."""
+    options = ["--metrics", "fid,recognised", "--num", "20", "--repeats", "2", *EXTRACTOR]
+    assert _evaluate(tiny_run, tmp_path / "all", *options, "--guidance", "2", "0", "-0.5") == 0
+    stem = "step_00000004_fid-recognised_n20_seed0_guidance"
+    assert {path.name for path in (tmp_path / "all").iterdir()} == {
+        f"{stem}2.json", f"{stem}0.json", f"{stem}-0.5.json", f"{stem}.csv", f"{stem}.png"
+    }  # fmt: skip
+    assert _evaluate(tiny_run, tmp_path / "one", *options, "--guidance", "2") == 0
+    alone = _read(tmp_path / "one")
+    assert alone == json.loads((tmp_path / "all" / f"{stem}2.json").read_text())
+    with (tmp_path / "all" / f"{stem}.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["guidance"] for row in table] == ["2.0", "0.0", "-0.5"]
+    assert {name: float(table[0][name]) for name in alone["values"]} == _values(alone)
+    assert float(table[0]["fid_sd"]) == alone["values"]["fid"]["sd"] > 0
+    assert len({row["fid"] for row in table}) == 3
+    assert Image.open(tmp_path / "all" / f"{stem}.png").width > 500
+
+
 POINTS = """\
 include "data/checkerboard.gin"
 include "methods/drl.gin"
@@ -217,6 +239,8 @@ FAULTS = {
     "not of samples": (["--metrics", "detection"], "use Detection in Python"),
     "nothing": ([], "say what to measure: --metrics fid,kid"),
     "few samples": (["--metrics", "fid", "--num", "1"], "Evaluation.num must be at least 2"),
+    "a scale twice": (["--metrics", "fid", "--guidance", "1", "1.0"], "the same scale is given twice"),
+    "guidance without labels": (["--metrics", "fid", "--guidance", "1"], "trained without labels"),
     "repeats": (["--repeats", "0"], "--repeats must be at least 1"),
     "no classifier": (
         ["--metrics", "is", "--set", "Evaluation.extractor=@RawPixels()"],
@@ -254,13 +278,15 @@ class Evil:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_one_line_and_writes_nothing(fault, home, tiny_run, tmp_path, monkeypatch, capsys):
+def test_a_fault_is_one_line_and_writes_nothing(
+    fault, home, tiny_run, unlabelled, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     np.savez("three.npz", mu=np.zeros(3), sigma=np.eye(3))
     np.savez("objects.npz", mu=np.array([Evil()], dtype=object), sigma=np.eye(1))
     np.savez("arrays.npz", a=np.zeros(3))
     options, expected = FAULTS[fault]
-    run = [] if fault == "no run" else ["--run", str(tiny_run)]
+    run = [] if fault == "no run" else ["--run", str(unlabelled if "without" in fault else tiny_run)]
     extractor = [] if "Evaluation.extractor" in "".join(options) else EXTRACTOR
     command = ["--task", "evaluate", *run, "--output", "out", "--num", "20", *options, *extractor]
     assert launch.main(command) == 2

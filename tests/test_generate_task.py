@@ -81,10 +81,13 @@ Trainer.sample_every = 0
 """
     (tmp_path / "points.gin").write_text(gin)
     assert launch.main(["--gin", str(tmp_path / "points.gin"), "--output", str(tmp_path / "run")]) == 0
-    assert _generate(tmp_path / "run", tmp_path / "out", "--num", "70", "--batch-size", "40") == 0
+    options = ["--num", "70", "--batch-size", "40", "--levels"]
+    assert _generate(tmp_path / "run", tmp_path / "out", *options) == 0
     arrays = np.load(tmp_path / "out" / "samples.npz")
     assert arrays["images"].shape == (70, 2) and arrays["images"].dtype == np.float32
     assert arrays.files == ["images"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"samples.npz", "grid.png", "levels.gif"}
+    assert Image.open(tmp_path / "out" / "levels.gif").n_frames == 8
     torch.testing.assert_close(
         torch.from_numpy(arrays["images"]), runs.load(tmp_path / "run").generate(70).x, rtol=0, atol=1e-4
     )

@@ -141,3 +141,38 @@ def test_the_task_evaluate_shares_the_samples_out(together, tiny_run, tmp_path, 
     for name, entry in alone[0]["values"].items():
         # float32 networks: a pixel may round otherwise
         assert two[0]["values"][name]["value"] == pytest.approx(entry["value"], rel=2e-3, abs=2e-3), name
+
+
+def _numbers(path: Path) -> list[float]:
+    """All of a JSON or CSV file, of an array file or of a picture of images; of a drawn figure none."""
+    if path.suffix == ".json":
+        return _leaves(json.loads(path.read_text()))
+    if path.suffix == ".csv":
+        return [float(cell) for line in path.read_text().splitlines()[1:] for cell in line.split(",")[1:]]
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            return [float(v) for name in arrays.files for v in arrays[name].ravel()]
+    if path.name in ("histograms.png", "chains.png", "line.png"):
+        return []
+    return np.asarray(Image.open(path), float).ravel().tolist()
+
+
+def _leaves(value) -> list[float]:
+    if isinstance(value, (dict, list)):
+        return [leaf for v in (value.values() if isinstance(value, dict) else value) for leaf in _leaves(v)]
+    return [float(value)] if isinstance(value, (int, float)) else []
+
+
+@pytest.mark.parametrize("name", two_processes.TASKS)
+def test_the_other_tasks_do_what_one_process_does(together, tiny_run, tmp_path, name):
+    assert two_processes.task(name, tmp_path, tiny_run) == 0
+    alone, two = tmp_path / name, together / "tasks" / name
+    files = sorted(path.name for path in alone.iterdir())
+    assert sorted(path.name for path in two.iterdir()) == files
+    counted = 0
+    for file in files:
+        expected = _numbers(alone / file)
+        counted += len(expected)
+        tolerance = 1.0 if file.endswith(("png", "npz")) else 1e-3  # of 8-bit pixels, one step
+        assert _numbers(two / file) == pytest.approx(expected, rel=1e-3, abs=tolerance), file
+    assert counted > 20

@@ -213,6 +213,24 @@ def evaluate(output: Path, run: Path) -> int:
     return launch.main([*command, "--set", "Evaluation.extractor=@DigitsClassifier()"])
 
 
+TASKS = {
+    "inpaint": ["--num", "3", "--completions", "3", "--mask", "left", "random", "--label", "own"],
+    "interpolate": ["--num", "3", "--between", "samples", "--frames", "3"],
+    "compose": ["--num", "5", "--labels", "3", "5", "--label-weights", "2", "-1"],
+    "detect": ["--num", "11", "--against", "uniform", "--score", "EnergyScore", "--score", "DenoisingScore"],
+    "chains": ["--num", "5", "--steps", "40", "--every", "1", "--start", "samples", "--level", "1"],
+    "landscape": ["--points", "5"],
+}
+"""Options of the tasks on a run that write other files than generate and evaluate."""
+
+
+def task(name: str, output: Path, run: Path) -> int:
+    """One of TASKS in the shared processes."""
+    import launch
+
+    return launch.main(["--task", name, "--run", str(run), "--output", str(output / name), *TASKS[name]])
+
+
 def main(output: Path, run: Path) -> None:
     runtime = Runtime()
     facts: dict[str, Tensor] = {}
@@ -235,6 +253,8 @@ def main(output: Path, run: Path) -> None:
         command = ["--task", "generate", "--run", str(run), "--output", str(folder), "--num", str(num)]
         assert launch.main([*command, "--format", form]) == 0
     assert evaluate(output / "evaluated", run) == 0
+    for name in TASKS:
+        assert task(name, output / "tasks", run) == 0
 
 
 if __name__ == "__main__":

@@ -75,34 +75,39 @@ def save_samples(samples: Tensor, levels: Sequence[Tensor], path: Path) -> None:
         levels: x_T ... x_0, each like samples.
     """
     if samples.ndim == 2:
-        return _scatter(samples, levels, path)
+        names = [f"level {len(levels) - 1 - i}" for i in range(len(levels))]
+        scatter([*levels, samples], [*names, "samples"]).save(path)
+        return
     columns = max(1, round(len(samples) ** 0.5))
     rows = -(-len(samples) // columns)
     shown = min(rows, len(samples))
     strip = torch.stack([*(level[:shown] for level in levels), samples[:shown]], 1)
     walk = grid(strip.flatten(0, 1), len(levels) + 1)
     save(side_by_side(grid(samples, columns), walk), path)
-    return None
 
 
-def _scatter(samples: Tensor, levels: Sequence[Tensor], path: Path) -> None:
-    """Points by level, x_T first, samples last."""
+def scatter(panels: Sequence[Tensor], names: Sequence[str], extent: float | None = None) -> Image.Image:
+    """Points (n, d) of several sets side by side, by their first two coordinates.
+
+    Args:
+        extent: half the side of what is shown; None: by the last set.
+    """
     from modules.report.curves import figure  # late: matplotlib is slow to import
 
-    panels = [*levels, samples]
-    names = [f"level {len(levels) - 1 - i}" for i in range(len(levels))] + ["samples"]
     fig, axes = figure(1, len(panels), width=2.2 * len(panels), height=2.4)
     fig.subplots_adjust(0.01, 0.02, 0.99, 0.9, wspace=0.05)
+    extent = extent or 1.1 * max(float(panels[-1].abs().max()), 1.0)
     for axis, points, name in zip(axes.flat, panels, names, strict=True):
         across, up = points[:, 0].cpu(), points[:, min(1, points.shape[1] - 1)].cpu()
         axis.scatter(
             across.numpy(), up.numpy(), s=min(8, max(1, 3000 / len(points))), linewidths=0, alpha=0.5
         )
-        extent = 1.1 * max(float(samples.abs().max()), 1.0)
         axis.set(
             xlim=(-extent, extent), ylim=(-extent, extent), xticks=[], yticks=[], title=name, aspect="equal"
         )
-    fig.savefig(path, dpi=110)
+    fig.set_dpi(110)
+    fig.canvas.draw()
+    return Image.fromarray(np.asarray(fig.canvas.buffer_rgba())).convert("RGB")
 
 
 def _paper(tile: Image.Image) -> int | tuple[int, ...]:

@@ -12,6 +12,7 @@ from modules.checks import ConfigurationError, DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from modules.generation import Generation
     from modules.runs import Run
 
 
@@ -24,8 +25,12 @@ def add_run_options(parser: argparse._ArgumentGroup) -> None:
     add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
 
 
-def load_run(arguments: argparse.Namespace, parts: Mapping[str, Mapping[str, Any]] | None = None) -> Run:
-    """The run of --run; parts: see runs.load."""
+def load_run(
+    arguments: argparse.Namespace,
+    parts: Mapping[str, Mapping[str, Any]] | None = None,
+    checkpoint: Path | None = None,
+) -> Run:
+    """The run of --run, at --checkpoint unless another is named; parts: see runs.load."""
     if not arguments.run:
         raise ConfigurationError(f"--task {arguments.task} needs a trained run: --run runs/NAME")
     at_least_one(arguments, "batch_size")
@@ -34,7 +39,7 @@ def load_run(arguments: argparse.Namespace, parts: Mapping[str, Mapping[str, Any
 
     return runs.load(
         arguments.run,
-        arguments.checkpoint,
+        checkpoint or arguments.checkpoint,
         arguments.weights,
         arguments.overrides,
         arguments.imports,
@@ -48,6 +53,19 @@ def at_least_one(arguments: argparse.Namespace, *names: str) -> None:
     wrong = [name for name in names if getattr(arguments, name) < 1]
     if wrong:
         raise ConfigurationError(f"--{wrong[0].replace('_', '-')} must be at least 1")
+
+
+def guided(arguments: argparse.Namespace, trained: Run) -> dict[float | None, Generation]:
+    """The run's generation at each scale of --guidance; at None, as configured, where none is given.
+
+    Raises:
+        ConfigurationError: a run without labels, or a scale twice.
+    """
+    scales: list[float | None] = arguments.guidance or [None]
+    found = {scale: trained.guided(scale) for scale in scales}
+    if len(found) < len(scales):
+        raise ConfigurationError("--guidance: the same scale is given twice")
+    return found
 
 
 def folder_of(arguments: argparse.Namespace, name: str) -> Path:

@@ -81,10 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         for chains in watched:
             shares = None
             if judge is not None:
-                start, end = (
-                    float(judge(x.nan_to_num(0.0)).double().mean()) for x in (chains.start, chains.end)
-                )
-                shares = start, end
+                shares = _share(judge, chains.start), _share(judge, chains.end)
             verdict = judge_chains(
                 chains.energy, chains.displacement, arguments.steps, shares, arguments.burn_in
             )
@@ -137,6 +134,7 @@ def _judge(name: str | None) -> Judge | None:
 
 
 def _share(judge: Judge, images: Tensor) -> float:
+    """The share of images that the judge recognises; what isn't a number is grey to it."""
     return float(judge(images.nan_to_num(0.0)).double().mean())
 
 

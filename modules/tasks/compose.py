@@ -55,7 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     trained = _options.load_run(arguments)
     if others:
-        loaded = [runs.load(folder, weights=arguments.weights) for folder in others]
+        code = {"imports": arguments.imports, "trust_imports": arguments.trust_imports}
+        loaded = [runs.load(folder, weights=arguments.weights, **code) for folder in others]
         trained = trained.composed_with(loaded, run_weights)
     if labels:
         trained = trained.with_conditions([trained.label_of(name) for name in labels], label_weights)
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         save_samples(drawn.x[shown], [level[shown] for level in drawn.levels], folder / "grid.png")
         np.savez(folder / "samples.npz", images=(to_bytes(drawn.x) if drawn.x.ndim == 4 else drawn.x).numpy())
         composed = {
-            "labels": dict(zip(labels, label_weights, strict=True)),
+            "labels": [[name, w] for name, w in zip(labels, label_weights, strict=True)],
             "runs": [[str(name), w] for name, w in zip([arguments.run, *others], run_weights, strict=True)],
             "seed": arguments.seed,
         }

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modules.checks import ConfigurationError, nearest
+from modules.tasks import _options
+
+if TYPE_CHECKING:
+    from modules.report.measured import Measured
 
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
@@ -18,7 +23,14 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     add("--seed", type=int, default=0, help="of the samples: those that --task generate draws (default 0)")
     add("--repeats", type=int, default=1, help="measure this many seeds; gives mean and spread (default 1)")
     add("--label", metavar="CLASS", help="class number or name, of all samples; default: all classes in turn")
-    add("--guidance", type=float, metavar="W", help="classifier-free guidance scale; 0 = conditional")
+    add(
+        "--guidance",
+        nargs="+",
+        type=float,
+        metavar="W",
+        help="classifier-free guidance scale, 0 = conditional; several are measured with the same seeds, and "
+        "a table and curves show the values against them",
+    )
     add("--batch-size", type=int, help="samples at once on a device (default: the run's)")
     add("--statistics", metavar="NPZ", help="published statistics mu, sigma to compare with, for fid")
     add("--checkpoint", metavar="DIR", help="a checkpoint of the run (default: the newest)")
@@ -64,29 +76,52 @@ def run(arguments: argparse.Namespace) -> int:
     )
     evaluation, method = trained.evaluation, trained.method
     assert evaluation is not None
-    generation = trained.guided(arguments.guidance)
+    generations = _options.guided(arguments, trained)
     label = None if arguments.label is None else trained.label_of(arguments.label)
     labels = trained.labels(label, evaluation.num)
     evaluator = evaluation.open(trained.data, trained.runtime, method.energy.num_classes)
     models = method.energy, method.initializer
     place = {"run": str(trained.folder), "step": trained.step, "weights": arguments.weights}
-    measured = averaged(
-        [
-            evaluator(generation, *models, method.schedule, seed, place, labels, progress=True)
-            for seed in range(arguments.seed, arguments.seed + arguments.repeats)
-        ]
-    )
+    folder = Path(arguments.output or Path(arguments.run) / "evaluations")
+    names = "-".join(metric.label for metric in evaluation.metrics)
+    path = folder / f"step_{trained.step:08d}_{names}_n{evaluation.num}_seed{arguments.seed}.json"
+    swept: dict[float, Measured] = {}
+    for scale, generation in generations.items():
+        measured = averaged(
+            [
+                evaluator(generation, *models, method.schedule, seed, place, labels, progress=True)
+                for seed in range(arguments.seed, arguments.seed + arguments.repeats)
+            ]
+        )
+        if scale is not None:
+            swept[scale] = measured
+        if trained.runtime.is_main:
+            measured.write(path if scale is None else _at_scale(path, scale))
     if trained.runtime.is_main:
-        folder = Path(arguments.output or Path(arguments.run) / "evaluations")
-        names = "-".join(metric.label for metric in evaluation.metrics)
-        path = folder / f"step_{trained.step:08d}_{names}_n{evaluation.num}_seed{arguments.seed}.json"
-        measured.write(path)
+        if len(swept) > 1:
+            _write_sweep(path, swept, evaluation.values)
+        else:
+            print(measured.text())
+            print(f"saved: {path if not swept else _at_scale(path, *swept)}")
         if arguments.output is None:
             save_page(trained.folder)
-        print(measured.text())
-        print(f"saved: {path}")
     trained.runtime.finish()
     return 0
+
+
+def _at_scale(path: Path, scale: float) -> Path:
+    return path.with_name(f"{path.stem}_guidance{scale:g}.json")
+
+
+def _write_sweep(path: Path, swept: dict[float, Measured], chief: list[str]) -> None:
+    """The values of all scales as a table and as curves, beside the files of each with their protocol."""
+    from modules.report import guidance_sweep
+
+    table = path.with_name(f"{path.stem}_guidance.csv")
+    guidance_sweep.save_table(swept, table)
+    guidance_sweep.save_curves(swept, chief, table.with_suffix(".png"))
+    print(guidance_sweep.text(swept))
+    print(f"saved: {table}, {table.with_suffix('.png').name}, and each scale's values with their protocol")
 
 
 def _classes(text: str) -> list[str]:

@@ -6,15 +6,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modules.checks import ConfigurationError, check_integer
+from modules.checks import check_integer
 from modules.tasks import _options
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from modules.generation import Generation
     from modules.runs import Run
 
-_SHOWN = 64  # images on a grid
+_SHOWN, _SHOWN_POINTS = 64, 2000  # of images on a grid, of points
 
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
@@ -39,67 +40,62 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     add(
         "--levels",
         action="store_true",
-        help="every level too: levels.png, a strip of each of the first 8 images, and levels.gif",
+        help="every level too: levels.gif, and of images levels.png, a strip of each of the first 8",
     )
     add("--format", choices=("png", "npz"), default="png", help="a PNG for each image, or one array file")
     _options.add_run_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the images, and a grid of the first 64; of several guidance scales in a folder each."""
+    """Write the images, and a grid of the first; of several guidance scales in a folder each."""
     _options.at_least_one(arguments, "num")
     check_integer("--num", arguments.num, high=10**8)
 
     import torch
 
+    from modules.report.walk_pictures import save_sweep
+
     trained = _options.load_run(arguments)
-    scales: list[float] = arguments.guidance or []
-    for scale in scales:
-        trained.guided(scale)
-    if len(set(scales)) < len(scales):
-        raise ConfigurationError("--guidance: the same scale is given twice")
-    if arguments.levels or len(scales) > 1:
-        _options.need_images(trained, "generate with --levels or several scales of --guidance")
     if arguments.steps is not None:
         trained = trained.with_steps(arguments.steps)
+    generations = _options.guided(arguments, trained)
     num = arguments.num
     labels = trained.labels(None if arguments.label is None else trained.label_of(arguments.label), num)
     if labels is None and trained.energy.num_classes:
         labels = torch.arange(num) % trained.energy.num_classes
     folder = _options.folder_of(arguments, "generated")
-    if len(scales) < 2:
-        _generate(trained, scales[0] if scales else None, labels, folder, arguments)
-    else:
-        swept = []
-        for scale in scales:
-            inner = folder / f"guidance_{scale:g}"
-            inner.mkdir(exist_ok=True)
-            swept.append(_generate(trained, scale, labels, inner, arguments)[-1])
-        if trained.runtime.is_main:
-            _write_sweep(folder, swept, labels)
+    swept = {}
+    for scale, generation in generations.items():
+        inner = folder if len(generations) == 1 else folder / f"guidance_{scale:g}"
+        inner.mkdir(exist_ok=True)
+        swept[scale] = _generate(trained, generation, labels, inner, arguments)[-1]
+    if trained.runtime.is_main and len(swept) > 1:
+        save_sweep(swept, labels, folder / "guidance.png")
     trained.runtime.finish()
     return 0
 
 
 def _generate(
-    trained: Run, scale: float | None, labels: Tensor | None, folder: Path, arguments: argparse.Namespace
+    trained: Run, generation: Generation, labels: Tensor | None, folder: Path, arguments: argparse.Namespace
 ) -> Tensor:
-    """Draw and write the images at one scale; x_T, ..., x_0, x of the first 64, (levels + 1, 64, ...)."""
+    """Draw and write the images at one scale; x_T, ..., x_0, x of the first ones, (levels + 1, n, ...)."""
     import torch
     from tqdm.auto import tqdm
 
     from modules.report.pictures import save_samples
+    from modules.report.walk_pictures import save_levels
     from modules.sampling import sample_batches
 
     # each process draws and writes its own images, so that memory doesn't grow with their number
     runtime, num = trained.runtime, arguments.num
+    most = _SHOWN if len(trained.data.shape) == 3 else _SHOWN_POINTS
     as_array = arguments.format == "npz" or len(trained.data.shape) != 3
     mine = torch.arange(num)[runtime.rank :: runtime.num_processes]
     shown: list[tuple[Tensor, Tensor]] = []
     kept: list[tuple[Tensor, Tensor]] = []
     bar = tqdm(total=len(mine), unit="img", disable=not runtime.is_main)
     batches = sample_batches(
-        trained.guided(scale),
+        generation,
         trained.energy,
         trained.initializer,
         trained.method.schedule,
@@ -111,8 +107,8 @@ def _generate(
     )
     for index, drawn in batches:
         walk = torch.stack([*drawn.levels, drawn.x]).cpu()
-        if int(index[0]) < _SHOWN:
-            first = index < _SHOWN
+        if int(index[0]) < most:
+            first = index < most
             shown.append((index[first], walk[:, first]))
         if as_array:
             kept.append((index, walk[-1]))
@@ -129,32 +125,9 @@ def _generate(
     if runtime.is_main:
         save_samples(walk[-1], list(walk[:-1]), folder / "grid.png")
         if arguments.levels:
-            _write_levels(folder, walk)
+            save_levels(walk, folder)
         print(f"{num} samples of step {trained.step:,} in {folder}")
     return walk
-
-
-def _write_levels(folder: Path, walk: Tensor) -> None:
-    """levels.png: a strip each of the first 8; levels.gif: the grid of all, from noise to samples."""
-    from modules.report.pictures import grid, save, save_film
-
-    save(grid(walk[:, :8].transpose(0, 1).flatten(0, 1), len(walk)), folder / "levels.png", smallest=640)
-    columns = max(1, round(walk.shape[1] ** 0.5))
-    save_film([grid(images, columns) for images in walk], folder / "levels.gif")
-
-
-def _write_sweep(folder: Path, swept: list[Tensor], labels: Tensor | None) -> None:
-    """guidance.png: a scale a row, the same seeds in each column, ordered by class."""
-    import torch
-
-    from modules.report.pictures import grid, save
-
-    order = torch.arange(len(swept[0]))
-    if labels is not None:
-        order = labels[: len(order)].argsort(stable=True)
-    columns = order[:: -(-len(order) // 20)]  # 20 of them at most
-    rows = torch.stack([images[columns] for images in swept])
-    save(grid(rows.flatten(0, 1), len(columns)), folder / "guidance.png", smallest=480)
 
 
 def _write_images(folder: Path, indices: list[int], images: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Strips of images on the way between two noises, or between two given images."""
+"""Strips of images on the way between two noises, two samples, or two given images."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     add = parser.add_argument
     add(
         "--between",
-        choices=("noises", "images"),
+        choices=("noises", "samples", "images"),
         default="noises",
-        help="ends of the ways: samples' noises, or images made noisy (default noises)",
+        help="ends of the ways: the x_T of two samples, all else shared; two samples, all noises on the way; "
+        "or images made noisy (default noises)",
     )
     add("--images", nargs="+", metavar="PATH", help="pictures or folders, in pairs (default: the run's data)")
     add("--num", type=int, default=8, help="how many ways (default 8; with --images their pairs)")
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     _options.at_least_one(arguments, "num")
     if arguments.frames < 2:
         raise ConfigurationError("--frames must be at least 2")
-    if arguments.between == "noises" and arguments.images:
+    if arguments.between != "images" and arguments.images:
         raise ConfigurationError("--images are for --between images")
 
     import torch
@@ -61,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.seed,
         arguments.batch_size,
         progress=True,
+        shared_noise=arguments.between != "samples",
     )
     folder = _options.folder_of(arguments, "interpolated")
     if trained.runtime.is_main:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modules.checks import ConfigurationError, DataError
+from modules.tasks import _options
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,21 +33,17 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     )
     add("--points", type=int, default=101, help="of the line (default 101)")
     add("--label", metavar="CLASS", help="class number or name (default: no label)")
-    add("--seed", type=int, default=0, help="of the samples (default 0)")
-    add("--checkpoint", metavar="DIR", help="a checkpoint of the run (default: the newest)")
-    add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
+    _options.add_run_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write landscape.png, landscape.npz and with --animate landscape.gif; or line.png and line.csv."""
-    if not arguments.run:
-        raise ConfigurationError("--task landscape needs a trained run: --run runs/NAME")
     if min(arguments.resolution, arguments.num, arguments.points - 1) < 1:
         raise ConfigurationError("--resolution and --num must be at least 1, --points at least 2")
 
     from modules import checkpoints
 
-    trained = _load(arguments, arguments.checkpoint)
+    trained = _options.load_run(arguments)
     _label(trained, arguments)  # a wrong one is refused before anything is computed
     folder = Path(arguments.output or Path(arguments.run) / "landscape")
     if len(trained.data.shape) == 3:
@@ -65,19 +62,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
     trained.runtime.finish()
     return 0
-
-
-def _load(arguments: argparse.Namespace, checkpoint: str | Path | None) -> Run:
-    from modules import runs
-
-    return runs.load(
-        arguments.run,
-        checkpoint,
-        arguments.weights,
-        arguments.overrides,
-        arguments.imports,
-        arguments.trust_imports,
-    )
 
 
 def _levels(text: str | None, num_levels: int) -> list[int]:
@@ -117,7 +101,9 @@ def _planes(
     peaks = [float(at.density.max()) for at in planes]
     frames = []
     for path in passed:
-        frames.append(_one(_load(arguments, path), arguments, levels, radius, peaks)[1])
+        frames.append(
+            _one(_options.load_run(arguments, checkpoint=path), arguments, levels, radius, peaks)[1]
+        )
         bar.update()
     bar.close()
     if is_main:
@@ -157,7 +143,9 @@ def _one(
                 label,
             )
         )
-    walk = trained.generate(arguments.num, None if label < 0 else label, seed=arguments.seed).levels
+    walk = trained.generate(
+        arguments.num, None if label < 0 else label, seed=arguments.seed, batch_size=arguments.batch_size
+    ).levels
     samples = [walk[len(walk) - 1 - level] for level in levels]
     peaks = peaks or [float(at.density.max()) for at in planes]
     return planes, planes_picture(planes, samples, peaks, f"step {trained.step:,}")

@@ -1,0 +1,59 @@
+"""A run with a composition in the place of its model or of its guidance (spec §8)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from modules.checks import ConfigurationError
+from modules.energies.sum import EnergySum
+from modules.guidance import Composition
+from modules.initializers.copy import CopyInitializer
+from modules.initializers.sum import InitializerSum
+
+if TYPE_CHECKING:
+    from modules.runs.run import Run
+
+
+def composed_with(run: Run, others: Sequence[Run], weights: Sequence[float]) -> Run:
+    """This run with the composition of its model and others' in the place of its networks (spec §8).
+
+    Args:
+        others: runs with the same schedule, b² included.
+        weights: w_m, this run's first.
+
+    Raises:
+        ConfigurationError: models that can't be composed.
+    """
+    for other in others:
+        if not run.method.schedule.same_as(other.method.schedule):
+            raise ConfigurationError(
+                f"{other.folder} has another schedule than {run.folder}: only models that share levels "
+                "and b² can be composed (spec §8)"
+            )
+    everyone, composed = [run, *others], copy.copy(run)
+    composed.energy = EnergySum([one.energy for one in everyone], weights)
+    initializers = [one.initializer for one in everyone]
+    if not all(isinstance(initializer, CopyInitializer) for initializer in initializers):
+        composed.initializer = InitializerSum(initializers, weights)
+    return composed
+
+
+def with_conditions(run: Run, labels: Sequence[int], weights: Sequence[float]) -> Run:
+    """This run with a composition of classes in the place of its guidance (spec §8).
+
+    Args:
+        labels: c_k, class ids.
+        weights: w_k, one for each; below 0: not this.
+
+    Raises:
+        ConfigurationError: a run without labels, a class that it has not, or a weight too few.
+    """
+    if run.energy.num_classes == 0:
+        raise ConfigurationError("the run was trained without labels: there are none to compose")
+    run.labels(list(labels), len(labels))
+    conditioned = copy.copy(run)
+    conditioned.generation = copy.copy(run.generation)
+    conditioned.generation.guidance = Composition(labels, weights)
+    return conditioned

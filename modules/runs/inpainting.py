@@ -1,0 +1,58 @@
+"""Completions of images by a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from modules.checks import check_integer
+from modules.inpainting import check_known
+
+if TYPE_CHECKING:
+    from modules.runs.run import Run
+
+
+def inpaint(
+    run: Run,
+    images: Tensor,
+    mask: Tensor,
+    completions: int = 1,
+    label: int | Sequence[int] | Tensor | None = None,
+    guidance: float | None = None,
+    seed: int = 0,
+    batch_size: int = 256,
+    dtype: torch.dtype = torch.float32,
+    progress: bool = False,
+) -> Tensor:
+    """Completions (n, k, *shape) of images, the known pixels exactly as they are (spec §8).
+
+    Completion j of image i has the noise of sample i·k + j of the seed.
+
+    Args:
+        images: (n, *shape), in [-1, 1].
+        mask: 1 = known, 0 = to be found: (h, w), *shape or (n, *shape).
+        completions: k.
+        label: one class for all, or (n,) classes, -1 = none; None: none.
+        guidance, seed, batch_size: as of generate. progress: whether to show a bar.
+
+    Raises:
+        ConfigurationError: images, masks, labels or guidance that don't fit the model.
+    """
+    check_integer("completions", completions, low=1)
+    known = check_known(images, mask, run.energy.shape)
+    labels = run.labels(label, len(images))
+    each = torch.arange(len(images)).repeat_interleave(completions)
+    drawn = run.draw(
+        len(each),
+        None if labels is None else labels[each],
+        guidance,
+        seed,
+        batch_size,
+        dtype,
+        progress,
+        known=known.rows(each),
+    )
+    return drawn.x.unflatten(0, (len(images), completions))

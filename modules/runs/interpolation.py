@@ -1,0 +1,99 @@
+"""Ways between noises, or between images, by a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from modules.checks import ConfigurationError, check_integer
+from modules.forward import marginal
+from modules.generation import Start
+from modules.interpolation import NoiseOnTheWay, spherical
+from modules.sampling import sample_noise
+from modules.types import NoiseSource
+
+if TYPE_CHECKING:
+    from modules.runs.run import Run
+
+
+def interpolate(
+    run: Run,
+    pairs: int | tuple[Tensor, Tensor],
+    frames: int = 9,
+    level: int | None = None,
+    label: int | None = None,
+    guidance: float | None = None,
+    seed: int = 0,
+    batch_size: int = 256,
+    dtype: torch.dtype = torch.float32,
+    progress: bool = False,
+    shared_noise: bool = True,
+) -> Tensor:
+    """Ways (n, frames, *shape) between noises or images (spec §8).
+
+    Args:
+        pairs: n, for ways between the x_T of samples 2i and 2i+1 of the seed (the first frame is sample
+            2i); or images (n, *shape) at the ways' beginnings and ends, made x_t = α_t x + σ_t ε with
+            a fixed ε for each.
+        frames: points on a way, its ends included.
+        level: t of images, 1..T: the higher, the less of them is left; None: T/2.
+        label: one class for all; guidance, seed, batch_size: as of generate.
+        shared_noise: whether all frames of a way share the noises of the levels below; or these move too,
+            from those of sample 2i to those of sample 2i+1, which then is the last frame between noises.
+
+    Raises:
+        ConfigurationError: images, a level, a label or guidance that don't fit the model.
+    """
+    check_integer("frames", frames, low=2)
+    schedule = run.method.schedule
+    num = len(pairs[0]) if isinstance(pairs, tuple) else pairs
+    check_integer("the number of pairs", num, low=1)
+    if isinstance(pairs, int):
+        if level not in (None, schedule.num_levels):
+            raise ConfigurationError("noises lie at the top level: a level is for ways between images")
+        level = schedule.num_levels
+    level = max(1, schedule.num_levels // 2) if level is None else level
+    check_integer("level", level, low=1, high=schedule.num_levels)
+    rows = 2 * torch.arange(num)
+    noises = [sample_noise(seed, row, dtype) for row in (rows, rows + 1)]
+    if isinstance(pairs, tuple):
+        ends = [_noisy(run, images, num, level, noise) for images, noise in zip(pairs, noises, strict=True)]
+    else:
+        ends = [noise.normal("x_T", run.energy.shape) for noise in noises]
+    shares = torch.linspace(0, 1, frames)
+
+    def noise_of(index: Tensor) -> NoiseSource:
+        """Of frames, by their index in all ways."""
+        way, frame = index // frames, index % frames
+        first = sample_noise(seed, 2 * way, dtype)
+        if shared_noise:
+            return first
+        return NoiseOnTheWay(first, sample_noise(seed, 2 * way + 1, dtype), shares.to(index.device)[frame])
+
+    first, last = (end.repeat_interleave(frames, 0) for end in ends)
+    drawn = run.draw(
+        num * frames,
+        run.labels(label, num * frames),
+        guidance,
+        seed,
+        batch_size,
+        dtype,
+        progress,
+        noise_of,
+        Start(spherical(first, last, shares.repeat(num)), level),
+    )
+    return drawn.x.unflatten(0, (num, frames))
+
+
+def _noisy(run: Run, images: Tensor, num: int, level: int, noise: NoiseSource) -> Tensor:
+    """x_t = α_t x + σ_t ε of images (num, *shape) at level t."""
+    shape = run.energy.shape
+    if images.shape != (num, *shape):
+        raise ConfigurationError(
+            f"images must be ({num}, {', '.join(map(str, shape))}), got {tuple(images.shape)}"
+        )
+    eps = noise.child("encoded").normal("eps", shape)
+    c = run.method.schedule.transition(torch.full((num,), level), eps.dtype)
+    return marginal(images.to(eps.dtype), c.alpha_t, c.sigma_t, eps)

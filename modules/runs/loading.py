@@ -1,0 +1,52 @@
+"""A run from its folder: its configuration built, the weights of one checkpoint in its networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from modules import checkpoints
+from modules.checks import ConfigurationError
+from modules.runs.folder import saved_config
+from modules.runs.run import Run
+
+
+def load(
+    folder: str | Path,
+    checkpoint: str | Path | None = None,
+    weights: str = "ema",
+    overrides: Sequence[str] = (),
+    imports: Sequence[str] = (),
+    trust_imports: bool = False,
+    parts: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Run:
+    """Rebuild a run.
+
+    Args:
+        folder: the run's.
+        checkpoint: one of its checkpoints; "best": that of its best step; None: the newest whole one.
+        weights: "ema" or "live".
+        overrides: gin bindings over the run's own, such as "Langevin.num_steps=30".
+        imports: modules of the user's own, those that the run was trained with among them.
+        trust_imports: import what the folder names; it is code, which a stranger's folder may name too.
+        parts: registered names -> arguments of components to build beside the run's own, with its bindings
+            and the overrides, such as {"chains/Langevin": {"num_steps": 20}}.
+
+    Raises:
+        CheckpointError, ConfigurationError: what is missing or doesn't fit, in one line.
+    """
+    for binding in overrides:
+        if binding.split("=")[0].strip().endswith("Schedule.num_levels"):
+            raise ConfigurationError(
+                f"{binding.strip()}: a run is sampled on the levels it was trained on, its networks know no "
+                "other steps between levels: take fewer chain steps (--steps), or train with fewer levels"
+            )
+    folder = Path(folder)
+    built = saved_config(folder, overrides, imports, trust_imports)
+    if checkpoint == "best":
+        checkpoint = checkpoints.best(folder)
+    run = Run(folder, built, Path(checkpoint) if checkpoint else checkpoints.latest(folder), weights)
+    run.parts = {name: built.build(name, given) for name, given in (parts or {}).items()}
+    built.check_used()
+    return run

@@ -1,0 +1,147 @@
+"""A run's objects with the weights of one checkpoint, and what can be drawn from them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from modules import checkpoints, config
+from modules.checks import ConfigurationError, check_choice, check_integer
+from modules.data.base import Data
+from modules.ema import EMA
+from modules.energies.base import Energy
+from modules.evaluation import Evaluation
+from modules.generation import Generation, Sampled, Start
+from modules.initializers.base import Initializer
+from modules.inpainting import Inpainting, Known
+from modules.methods.base import Method
+from modules.runs import composition, conditions, inpainting, interpolation
+from modules.runs.folder import is_bound
+from modules.runtime import Runtime
+from modules.samplers.langevin import Langevin
+from modules.sampling import sample
+from modules.training import load_weights
+from modules.types import NoiseSource
+
+
+class Run:
+    """A run's objects with the weights of one checkpoint.
+
+    Attributes:
+        folder, config: where it lies, and its configuration.
+        method: its networks hold the loaded weights, in eval mode, on the runtime's device.
+        energy, initializer: what is sampled: the method's networks, or compositions of several runs'.
+        generation: how samples are drawn.
+        evaluation: what is measured of samples, where the run is configured with it.
+        data: the data set, unopened. runtime: devices and processes. step: of the checkpoint.
+        parts: further components that `load` was asked for, by name.
+    """
+
+    labels = conditions.labels
+    label_of = conditions.label_of
+    guided = conditions.guided
+    inpaint = inpainting.inpaint
+    interpolate = interpolation.interpolate
+    composed_with = composition.composed_with
+    with_conditions = composition.with_conditions
+
+    def __init__(self, folder: Path, built: config.Config, checkpoint: Path, weights: str) -> None:
+        check_choice("weights", weights, ("ema", "live"))
+        self.folder, self.config = folder, built
+        self.method: Method = built.value("Trainer.method")
+        self.generation: Generation = built.value("Trainer.generation")
+        if not is_bound(built, "Generation.inpainting"):
+            self.generation.inpainting = Inpainting(self.method.shared_noise)
+        self.data: Data = built.value("Trainer.data")
+        self.evaluation: Evaluation | None = (
+            built.value("Trainer.evaluation") if is_bound(built, "Trainer.evaluation") else None
+        )
+        self.runtime: Runtime = (
+            built.value("Trainer.runtime") if is_bound(built, "Trainer.runtime") else Runtime()
+        )
+        self.runtime.place(self.method.requires_grad_(False).eval())
+        tensors, state = checkpoints.load(checkpoint)
+        for name, network in self.method.networks().items():
+            load_weights(network, tensors, f"{name}_ema" if weights == "ema" else name)
+            if weights == "ema":
+                EMA.ready(network)
+        self.step: int = state["step"]
+        self.parts: dict[str, Any] = {}
+        self.energy: Energy = self.method.energy
+        self.initializer: Initializer = self.method.initializer
+
+    def generate(
+        self,
+        num: int,
+        label: int | Sequence[int] | Tensor | None = None,
+        guidance: float | None = None,
+        seed: int = 0,
+        batch_size: int = 256,
+        dtype: torch.dtype = torch.float32,
+        progress: bool = False,
+    ) -> Sampled:
+        """Images 0..num-1 of a seed, on the CPU; image i depends on (seed, i, its label) alone.
+
+        Args:
+            num: how many.
+            label: one class for all, or (num,) classes, -1 = none; None: none.
+            guidance: w of classifier-free guidance (spec §8); None: as configured.
+            batch_size: images at once on a device. progress: whether to show a bar.
+
+        Raises:
+            ConfigurationError: labels or guidance that the model was not made for.
+        """
+        check_integer("num", num, low=1)
+        return self.draw(num, self.labels(label, num), guidance, seed, batch_size, dtype, progress)
+
+    def draw(
+        self,
+        num: int,
+        labels: Tensor | None,
+        guidance: float | None,
+        seed: int,
+        batch_size: int,
+        dtype: torch.dtype,
+        progress: bool,
+        noise_of: Callable[[Tensor], NoiseSource] | None = None,
+        start: Start | None = None,
+        known: Known | None = None,
+    ) -> Sampled:
+        """What every way of sampling ends in: see modules.sampling.sample."""
+        check_integer("batch_size", batch_size, low=1)
+        return sample(
+            self.guided(guidance),
+            self.energy,
+            self.initializer,
+            self.method.schedule,
+            num,
+            labels,
+            seed,
+            self.runtime,
+            batch_size,
+            dtype,
+            noise_of,
+            start,
+            known,
+            progress,
+        )
+
+    def with_steps(self, num_steps: int) -> Run:
+        """This run with K chain steps a level when sampling, and the step-size factor m good for so few.
+
+        Raises:
+            ConfigurationError: K below 0, or a sampler other than Langevin.
+        """
+        check_integer("steps", num_steps, low=0)
+        sampler = self.generation.sampler
+        if not isinstance(sampler, Langevin):
+            raise ConfigurationError(f"steps are those of Langevin; the run's sampler is {sampler!r}")
+        short = copy.copy(self)
+        short.generation = copy.copy(self.generation)
+        short.generation.sampler = sampler.shortened(num_steps)
+        return short
