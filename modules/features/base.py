@@ -6,12 +6,16 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from modules.checks import ConfigurationError
+from modules.checks import CheckpointError, ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,26 @@ def loaded(make: Callable[[], nn.Module], weights: Mapping[str, Tensor], device:
 def frozen(network: nn.Module, device: torch.device) -> nn.Module:
     """The network in eval mode, without gradients, on a device."""
     return network.requires_grad_(False).eval().to(device)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Named tensors of a .safetensors file, or of what torch.save wrote of a state; nothing is executed.
+
+    Raises:
+        CheckpointError: no such file, or one that holds something else.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"weights: there is no file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError, EOFError, KeyError, UnpicklingError) as fault:
+        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        raise CheckpointError(f"{path} holds no readable weights: {reason[:200]}") from fault
+    if not isinstance(tensors, dict) or not all(isinstance(v, Tensor) for v in tensors.values()):
+        raise CheckpointError(f"{path} holds something else than named tensors")
+    return dict(tensors)
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

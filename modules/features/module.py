@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gin
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -21,7 +20,7 @@ from modules.checks import (
     check_integer,
     nearest,
 )
-from modules.features.base import Extracted, Extractor, Features, check_images, digest, frozen
+from modules.features.base import Extracted, Extractor, Features, check_images, digest, frozen, read_weights
 
 
 @gin.register
@@ -32,10 +31,10 @@ class ModuleFeatures(Extractor):
     the map.
 
     Args:
-        model: import path of what returns a module when called, such as "torchvision.models.resnet18" or
-            "timm.create_model".
+        model: import path of what returns a module when called: a class, a function or a class's own
+            constructor, such as "torchvision.models.resnet18" or "timm.create_model".
         arguments: it is called with, such as {"weights": "DEFAULT"} or {"model_name": "resnet18"}.
-        weights: a .safetensors file of its state; None: as it is made.
+        weights: a .safetensors file of its state, or one that torch.save wrote; None: as it is made.
         layer: name of the inner module whose output are the features, such as "avgpool"; None: the output.
         gives_logits: whether the output are logits of classes, so that metrics of classes can use it.
         size: of the square that images are resized to (bilinear, antialiased); None: as they are.
@@ -71,8 +70,8 @@ class ModuleFeatures(Extractor):
         network = self._built()
         if self.weights is not None:
             try:
-                network.load_state_dict(load_file(Path(self.weights).expanduser()))
-            except Exception as fault:
+                network.load_state_dict(read_weights(Path(self.weights).expanduser()))
+            except RuntimeError as fault:  # other names or shapes
                 reason = " ".join(str(fault).split())[:200]
                 raise CheckpointError(f"ModuleFeatures.weights {self.weights}: {reason}") from fault
         hash_of_weights = digest(network.state_dict())
@@ -104,8 +103,8 @@ class ModuleFeatures(Extractor):
     def _built(self) -> nn.Module:
         path, _, name = self.model.rpartition(".")
         try:
-            found = importlib.import_module(path) if path else None
-        except ImportError as fault:
+            found = pkgutil.resolve_name(path) if path else None
+        except (ImportError, AttributeError, ValueError) as fault:
             raise ConfigurationError(f"ModuleFeatures.model {self.model!r}: {fault}") from fault
         if found is None or not hasattr(found, name):
             hint = nearest(name, dir(found)) if found else " Give a path such as torchvision.models.resnet18"
