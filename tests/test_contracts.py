@@ -486,7 +486,7 @@ def test_metric(kind: type, same_generator) -> None:
     here, there = (METRICS[kind](_noise(indices).normal(side, (4,))) for side in ("here", "there"))
     if isinstance(metric, PairMetric):
         there = there if kind is GridKL else indices % 2
-    assert metric.takes in ("features", "probabilities", "modes", "own")
+    assert metric.takes in ("features", "probabilities", "classes", "modes", "density", "own")
     values = metric.compute(predictions=here, references=there)
     assert values and all(isinstance(v, float) for v in values.values()) and len(metric) == 0
     for rows in indices.flip(0).split(17):

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from modules.checks import DataError, check_integer
 from modules.metrics.base import SetMetric, check_counts
-from modules.metrics.stores import Rows, Store
+from modules.metrics.rows import Rows
+from modules.metrics.stores import Store
 from modules.noise import Noise
 
 
