@@ -22,6 +22,7 @@ from modules.features.base import (
     check_images,
     frozen,
     loaded,
+    outputs_of,
     read_weights,
 )
 from modules.features.cache import cache_folder
@@ -31,6 +32,7 @@ URL = (
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
     "pt_inception-2015-12-05-6726825d.pth"
 )
+LAYERS = ("Conv2d_2b_3x3", "Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c")  # one a size of map
 HASH = "6726825d"  # the first digits of the file's SHA-256
 
 
@@ -70,7 +72,7 @@ class InceptionV3(Extractor):
 
         resize = "299x299, bilinear as TensorFlow 1, no antialiasing"
         protocol = {"extractor": "InceptionV3", "weights": _sha256(path), "resize": resize, "network": name}
-        return Features(extract, protocol, True)
+        return Features(extract, protocol, True, outputs_of(network, LAYERS, extract))
 
 
 def _other_network() -> tuple[Callable[[dict[str, Tensor]], nn.Module] | None, str]:
