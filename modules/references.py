@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from modules.checks import ConfigurationError, DataError
-from modules.data.base import Data, Examples
+from modules.data.base import Examples
 from modules.data.points import Points
-from modules.features.base import Extracted, Features
 from modules.features.cache import cache_folder
-from modules.metrics.base import Metric, SetMetric
+from modules.features.views import Views
+from modules.metrics.base import Metric, PairMetric, SetMetric
+from modules.metrics.rows import Rows
 from modules.metrics.stores import Moments, Sums
 from modules.report.pictures import to_bytes
 from modules.report.protocol import described
@@ -33,22 +34,11 @@ def prepared(x: Tensor) -> Tensor:
     return to_bytes(x) if x.ndim == 4 else x
 
 
-def taken(metric: Metric, x: Tensor, extracted: Extracted, data: Data) -> Tensor:
-    """What a metric takes of samples x, as they are measured."""
-    if metric.takes == "features":
-        return extracted.features
-    if metric.takes == "modes" and isinstance(data, Points):
-        return data.cell(x.cpu())
-    assert extracted.logits is not None  # see check_metrics
-    return extracted.logits.argmax(1) if metric.takes == "modes" else extracted.logits.softmax(1)
-
-
 def fill(
     metrics: list[SetMetric],
-    data: Data,
+    views: Views,
     examples: Examples,
     count: int,
-    features: Features,
     batch_size: int,
     runtime: Runtime,
 ) -> dict[str, Any]:
@@ -58,14 +48,15 @@ def fill(
         what they are, for the protocol.
     """
     identity = {
-        "data": described(data),
+        "data": described(views.data),
         "count": count,
         "of": len(examples),
         "fingerprint": _fingerprint(examples),
     }
     waiting: dict[Path, list[SetMetric]] = {}
     for metric in metrics:
-        waiting.setdefault(_file(metric, {**identity, **features.protocol}), []).append(metric)
+        protocol = views.network(metric.takes).protocol
+        waiting.setdefault(_file(metric, {**identity, **protocol}), []).append(metric)
     # one process looks, so that all go the same way
     here = [path for path in waiting if runtime.is_main and _load(path) is not None]
     known = set(runtime.gather_objects(here))
@@ -73,9 +64,9 @@ def fill(
     if missing:
         for index, x in _mine(examples, count, batch_size, runtime):
             x = prepared(x).to(runtime.device)
-            extracted = features.extract(x)
+            seen = views.of(x, {metric.takes for metric in missing.values()})
             for metric in missing.values():
-                metric.add_batch(references=taken(metric, x, extracted, data), indices=index)
+                metric.add_batch(references=seen[metric.takes], indices=index)
         for path, metric in missing.items():
             metric.references.combine(runtime)
             if runtime.is_main:
@@ -108,24 +99,41 @@ def published(path: str | Path) -> Moments:
     return Moments.of(mean, covariance)
 
 
-def check_metrics(metrics: list[Metric], features: Features, data: Data, num_classes: int) -> None:
-    """Raise unless each metric can be had of this data by these features."""
+def check_metrics(metrics: list[Metric], views: Views, num_classes: int) -> None:
+    """Raise unless each metric can be had of this data by these networks."""
     for metric in metrics:
-        label = metric.label
+        label, data, network = metric.label, views.data, views.network(metric.takes)
         if metric.takes == "own":
             raise ConfigurationError(
                 f"{label} isn't measured on samples: use {type(metric).__name__} in Python"
             )
-        needs_classes = metric.takes == "probabilities" or (
+        if metric.takes == "density":
+            if not isinstance(data, Points) or type(data).log_density is Points.log_density:
+                raise ConfigurationError(
+                    f"{label} needs data of a known density in the plane, and {type(data).__name__} has none"
+                )
+            continue
+        needs_classes = metric.takes in ("probabilities", "classes") or (
             metric.takes == "modes" and not isinstance(data, Points)
         )
-        if needs_classes and not features.has_logits:
+        if needs_classes and not network.has_logits:
+            setting = "extractor" if metric.takes == "probabilities" else "classifier"
             raise ConfigurationError(
-                f"{label} needs a classifier, and {features.protocol['extractor']} has none: set "
-                "another Evaluation.extractor"
+                f"{label} needs a classifier, and {network.protocol['extractor']} has none: set another "
+                f"Evaluation.{setting}"
             )
-        if not isinstance(metric, SetMetric) and not num_classes:
+        if isinstance(metric, PairMetric) and not num_classes:
             raise ConfigurationError(f"{label} needs a run trained with labels (NUM_CLASSES)")
+
+
+def check_classes(examples: Examples, views: Views, num_classes: int, device: torch.device) -> None:
+    """Raise unless the classifier has the model's classes: another's are none that could be asked for."""
+    one = views.of(prepared(examples.rows(torch.tensor([0]))[0]).to(device), ["classes"])["classes"]
+    if one.shape[1] != num_classes:
+        raise ConfigurationError(
+            f"class_accuracy: the run has {num_classes} classes, the classifier "
+            f"{views.classifier.protocol['extractor']} {one.shape[1]}: set another Evaluation.classifier"
+        )
 
 
 def _mine(
@@ -149,12 +157,15 @@ def _file(metric: SetMetric, identity: dict[str, Any]) -> Path:
     own = described(metric) if isinstance(metric.references, Sums) else None
     kind = type(metric.references).__name__.lower()
     key = json.dumps([SCHEMA, metric.takes, kind, own, identity], sort_keys=True)
-    return cache_folder() / "references" / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+    suffix = "npy" if isinstance(metric.references, Rows) else "npz"  # an .npy can be mapped into memory
+    return cache_folder() / "references" / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.{suffix}"
 
 
 def _load(path: Path) -> dict[str, np.ndarray] | None:
     """The arrays of a cached file; None where there is none, or a broken one, which is then made anew."""
     try:
+        if path.suffix == ".npy":
+            return {"rows": np.load(path, mmap_mode="c", allow_pickle=False)}
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
@@ -163,10 +174,13 @@ def _load(path: Path) -> dict[str, np.ndarray] | None:
 
 def _save(path: Path, state: dict[str, np.ndarray]) -> None:
     """Write a cached file, complete or not at all; a cache that can't be written is no fault."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.npz")
+    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(part, allow_pickle=False, **state)
+        if path.suffix == ".npy":
+            np.save(part, state["rows"], allow_pickle=False)
+        else:
+            np.savez(part, allow_pickle=False, **state)
         part.rename(path)
     except OSError:
         part.unlink(missing_ok=True)

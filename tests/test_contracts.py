@@ -55,6 +55,7 @@ from modules.metrics.grid_kl import GridKL
 from modules.metrics.inception_score import InceptionScore
 from modules.metrics.kid import KID
 from modules.metrics.mode_mass import ModeMass
+from modules.metrics.perceptual import PerceptualDistance
 from modules.metrics.prdc import PRDC
 from modules.metrics.recognised import Recognised
 from modules.metrics.sliced_wasserstein import SlicedWasserstein
@@ -115,7 +116,7 @@ GUARDS: dict[type, Callable[[], Guard]] = {
 }
 # what a metric takes, of a sample's numbers (n, 4)
 METRICS: dict[type, Callable[[Tensor], Tensor]] = {
-    **dict.fromkeys((FID, KID, PRDC, SlicedWasserstein), lambda x: x),
+    **dict.fromkeys((FID, KID, PRDC, SlicedWasserstein, PerceptualDistance), lambda x: x),
     **dict.fromkeys((InceptionScore, ClassAccuracy, Recognised), lambda x: x.softmax(1)),
     ModeMass: lambda x: x.argmax(1),
     **dict.fromkeys((Detection, GridKL), lambda x: x[:, 0]),
@@ -485,8 +486,8 @@ def test_metric(kind: type, same_generator) -> None:
     metric, indices = kind(), torch.arange(40)
     here, there = (METRICS[kind](_noise(indices).normal(side, (4,))) for side in ("here", "there"))
     if isinstance(metric, PairMetric):
-        there = there if kind is GridKL else indices % 2
-    assert metric.takes in ("features", "probabilities", "modes", "own")
+        there = there if kind in (GridKL, PerceptualDistance) else indices % 2
+    assert metric.takes in ("features", "probabilities", "classes", "modes", "density", "own")
     values = metric.compute(predictions=here, references=there)
     assert values and all(isinstance(v, float) for v in values.values()) and len(metric) == 0
     for rows in indices.flip(0).split(17):
@@ -515,3 +516,6 @@ def test_extractor(kind: type, same_generator, tmp_path, monkeypatch) -> None:
     torch.testing.assert_close(alone.extract(x[1:2]).features, out.features[1:2], rtol=1e-4, atol=1e-5)
     assert (out.features[0] - out.features[1]).abs().max() > 1e-3
     assert not out.features.requires_grad
+    if features.maps is not None:
+        maps = features.maps(x)
+        assert len(maps) > 1 and all(len(m) == 3 and m.dtype == torch.float32 for m in maps)

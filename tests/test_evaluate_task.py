@@ -110,10 +110,34 @@ def test_what_is_printed_holds_values_and_protocol(home, tiny_run, tmp_path, cap
     assert found["values"]["recognised_real"]["sd"] == 0 and found["protocol"]["seed"] == [0, 1]
 
 
+def test_standard_errors_on_request(home, tiny_run, tmp_path, capsys):
+    options = ("--metrics", "fid,recognised,mode_mass", "--num", "40", "--seed", "3", "--bootstrap", "200")
+    assert _evaluate(tiny_run, tmp_path, *options, "--repeats", "2", *EXTRACTOR) == 0
+    found, printed = _read(tmp_path), capsys.readouterr().out
+    assert found["protocol"]["bootstrap"] == "200 random halves of the samples; the reference is kept"
+    share = found["values"]["mode_0"]
+    each = [_values(_read_seed(tiny_run, seed, tmp_path))["mode_0"] for seed in (3, 4)]
+    exact = sum(p * (1 - p) / 39 for p in each) ** 0.5 / 2  # of the mean of two shares
+    assert share["value"] == pytest.approx(sum(each) / 2)
+    assert share["standard_error"] == pytest.approx(exact, rel=0.15)
+    low, high = share["interval_95"]
+    assert high - low == pytest.approx(2 * 1.96 * share["standard_error"], rel=1e-4)
+    assert (low + high) / 2 == pytest.approx(share["value"], abs=1e-9)
+    assert found["values"]["fid"]["standard_error"] > 0
+    assert "standard_error" not in found["values"]["recognised_real"]
+    assert "standard error " in printed and ", 95% " in printed and "bootstrap: 200 random halves" in printed
+
+
+def _read_seed(run: Path, seed: int, folder: Path) -> dict:
+    options = ("--metrics", "mode_mass", "--num", "40", "--seed", str(seed), *EXTRACTOR)
+    assert _evaluate(run, folder / str(seed), *options) == 0
+    return _read(folder / str(seed))
+
+
 def test_references_are_computed_once(evaluated, home, tiny_run, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in home.iterdir()}
     # FID's moments; the rows that KID, PRDC and distances share; modes; sums of two metrics
-    assert len(before) == 5 and all(path.suffix == ".npz" for path in before)
+    assert len(before) == 5 and all(path.suffix in (".npz", ".npy") for path in before)
     options = ("--metrics", ALL, "--num", "40", "--seed", "3", "--batch-size", "9", *EXTRACTOR)
     assert _evaluate(tiny_run, tmp_path / "again", *options) == 0
     assert {path: path.stat().st_mtime_ns for path in home.iterdir()} == before
@@ -195,7 +219,7 @@ Evaluation.num_references = 80
 OWN = """\
 import gin
 from modules.metrics.base import SetMetric
-from modules.metrics.stores import Rows
+from modules.metrics.rows import Rows
 
 
 @gin.register
@@ -222,7 +246,9 @@ def test_points_by_default_and_a_metric_of_ones_own(home, tmp_path, capsys):
     y = Checkerboard().open().rows(torch.arange(80) * 2**20 // 80)[0]
     expected = SlicedWasserstein().compute(predictions=x, references=y)
     expected |= ModeMass().compute(predictions=Checkerboard().cell(x), references=Checkerboard().cell(y))
-    assert _values(found) == pytest.approx(expected, rel=1e-4)
+    values = _values(found)
+    assert values.pop("grid_kl") > 0.1  # of an energy that has learned nothing
+    assert values == pytest.approx(expected, rel=1e-4)
     assert "sliced_wasserstein" in (run / "page.html").read_text()
 
     options = ["--metrics", "spread", "--import", str(tmp_path / "spread.py")]
@@ -242,9 +268,34 @@ FAULTS = {
     "a scale twice": (["--metrics", "fid", "--guidance", "1", "1.0"], "the same scale is given twice"),
     "guidance without labels": (["--metrics", "fid", "--guidance", "1"], "trained without labels"),
     "repeats": (["--repeats", "0"], "--repeats must be at least 1"),
+    "bootstrap": (["--bootstrap", "1"], "--bootstrap must be at least 2, or 0 for none"),
+    "halves of few": (
+        ["--metrics", "fid", "--bootstrap", "9", "--num", "12"],
+        "halves of at least 20 samples, got --num 12",
+    ),
+    "a density of images": (["--metrics", "grid_kl"], "known density in the plane, and Digits has none"),
+    "another classifier's classes": (
+        [
+            "--metrics",
+            "class_accuracy",
+            "--set",
+            "Evaluation.classifier=@ModuleFeatures()",
+            "--set",
+            "ModuleFeatures.model='torch.nn.AvgPool2d'",
+            "--set",
+            "ModuleFeatures.arguments={'kernel_size': 8}",
+            "--set",
+            "ModuleFeatures.gives_logits=True",
+            "--set",
+            "ModuleFeatures.mean=(0.5,)",
+            "--set",
+            "ModuleFeatures.std=(0.5,)",
+        ],
+        "the run has 10 classes, the classifier torch.nn.AvgPool2d 1: set another Evaluation.classifier",
+    ),
     "no classifier": (
         ["--metrics", "is", "--set", "Evaluation.extractor=@RawPixels()"],
-        "is needs a classifier, and RawPixels has none",
+        "is needs a classifier, and RawPixels has none: set another Evaluation.extractor",
     ),
     "missing weights": (
         [

@@ -12,15 +12,18 @@ from modules import checkpoints
 from modules.checks import ConfigurationError
 from modules.data.points import Checkerboard, GaussianMixture2D, Rings
 from modules.diary import Diary
+from modules.energies.analytic import MixtureEnergy
 from modules.energies.mlp import MLPEnergy
 from modules.evaluation import Evaluation
 from modules.features.digits import DigitsClassifier
 from modules.features.pixels import RawPixels
 from modules.generation import Generation
+from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
 from modules.methods.recovery import RecoveryLikelihood
 from modules.metrics.class_accuracy import ClassAccuracy
 from modules.metrics.fid import FID
+from modules.metrics.grid_kl import GridKL, square_grid
 from modules.metrics.mode_mass import ModeMass
 from modules.metrics.sliced_wasserstein import SlicedWasserstein
 from modules.optimizers import AdamW
@@ -159,3 +162,27 @@ def test_what_cannot_work_is_refused_in_one_line(what):
     with pytest.raises(ConfigurationError) as caught:
         make()
     assert expected in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.02])
+def test_the_density_of_an_energy_that_is_known(wrong):
+    """The exact energy of a mixture is at no distance; one with larger variances, at a known one."""
+    data, schedule = GaussianMixture2D(), CosineSchedule()
+    energy = MixtureEnergy(data.means.double(), data.std**2 + wrong)
+    runtime = Runtime(trackers=())
+    metrics = [GridKL(2.0), SlicedWasserstein(16)]
+    evaluator = Evaluation(metrics, RawPixels(), 20, num_references=20).open(data, runtime)
+    copy = CopyInitializer((2,))
+    measured = evaluator(Generation(Langevin(1)), energy, copy, schedule, 0, {"step": 0})
+    c = schedule.transition(torch.ones(1).long(), torch.float64)
+    grid = square_grid(2.0, 400)
+    p = data.log_density(grid, float(c.alpha_s), float(c.sigma_s))
+    q = GaussianMixture2D(std=(data.std**2 + wrong) ** 0.5).log_density(
+        grid, float(c.alpha_s), float(c.sigma_s)
+    )
+    expected = float((p.exp() * (p - q)).sum() * (4 / 400) ** 2)
+    assert (expected > 0.3) == (wrong > 0)
+    assert measured.values["grid_kl"] == pytest.approx(expected, rel=2e-2, abs=1e-6)
+    assert measured.protocol["metrics"][0] == {"class": "GridKL", "half_width": 2.0, "per_side": 200}
+    with pytest.raises(ConfigurationError, match="leave --label out"):
+        evaluator(Generation(Langevin(1)), energy, copy, schedule, 0, {}, torch.zeros(20).long())

@@ -12,6 +12,9 @@ from PIL import Image
 import launch
 from modules import runs
 from modules.data.digits import Digits
+from modules.features.digits import DigitsClassifier
+from modules.metrics.perceptual import perceptual_figures
+from modules.report.pictures import to_bytes
 
 torch.set_num_threads(1)
 
@@ -36,6 +39,25 @@ def test_it_writes_pictures_and_numbers(tiny_run, tmp_path) -> None:
     error = (x.clamp(-1, 1) - images[:, None])[..., 4:].square().mean((1, 2, 3, 4)).sqrt()
     assert found["masks"]["left"]["rmse"]["each"] == pytest.approx(error.tolist(), abs=1e-4)
     assert found["masks"]["left"]["diversity"]["mean"] > 0.1
+    assert found["features"] is None and "perceptual" not in found["masks"]["left"]
+
+
+EXTRACTOR = ["--set", "Evaluation.extractor=@DigitsClassifier()"]
+
+
+def test_perceptual_distances_by_the_extractor_named(tiny_run, tmp_path, capsys):
+    options = ["--num", "2", "--completions", "3", "--mask", "left", "all", *EXTRACTOR]
+    assert _inpaint(tiny_run, tmp_path, *options) == 0
+    found = json.loads((tmp_path / "inpaint.json").read_text())
+    assert found["features"]["extractor"] == "DigitsClassifier" and len(found["features"]["weights"]) == 64
+    images, _ = Digits(10).open().rows(torch.arange(2) * 1437 // 2)
+    x = runs.load(tiny_run).inpaint(images, torch.arange(8).expand(8, 8) < 4, 3)
+    features = DigitsClassifier().open((1, 8, 8), torch.device("cpu"))
+    expected = perceptual_figures(to_bytes(x), to_bytes(images), features, torch.device("cpu"))
+    for name, values in expected.items():
+        assert found["masks"]["left"][name]["each"] == pytest.approx(values.tolist(), rel=1e-2, abs=1e-3)
+        assert found["masks"]["all"][name]["mean"] == 0
+    assert "perceptual_diversity" in capsys.readouterr().out
 
 
 def test_files_of_images_and_masks_and_nothing_known(tiny_run, tmp_path) -> None:
@@ -57,6 +79,10 @@ def test_files_of_images_and_masks_and_nothing_known(tiny_run, tmp_path) -> None
 FAULTS = {
     "no such mask": (["--mask", "lefft"], "'lefft'. Did you mean 'left'?"),
     "a mask of another size": (["--mask", "small.png"], "small.png has 4x4 pixels, the model's images 8x8"),
+    "an extractor without layers": (
+        ["--set", "Evaluation.extractor=@RawPixels()"],
+        "RawPixels names no layers to compare (ModuleFeatures.layers)",
+    ),
     "no such image": (["--images", "nowhere.png"], "nowhere.png doesn't exist"),
     "no picture": (["--images", "text.png"], "text.png cannot be read as a picture"),
     "too many": (["--num", "2000"], "2000 images are asked for, the data set has 1437"),

@@ -145,7 +145,8 @@ def drawn(num: int) -> Tensor:
 def measured(runtime: Runtime) -> dict[str, Tensor]:
     """The values of every metric of samples, each process being given its share in batches of three."""
     found = {}
-    for metric in (FID(), FID(extrapolate=True), KID(3, 10), PRDC(2), InceptionScore(4), SlicedWasserstein(),
+    for metric in (FID(), FID(extrapolate=True), KID(3, 10, memory_mapped=True), PRDC(2, True),
+                   InceptionScore(4), SlicedWasserstein(),
                    ClassAccuracy(), Recognised(0.3), ModeMass(), Detection()):  # fmt: skip
         for count in (1, 25):  # one: fewer than there are processes; references: enough of both
             there = inputs(metric, 24, "references")
@@ -209,7 +210,7 @@ def evaluate(output: Path, run: Path) -> int:
     import launch
 
     command = ["--task", "evaluate", "--run", str(run), "--output", str(output), "--num", "21"]
-    command += ["--metrics", "fid,kid,is,prdc,class_accuracy", "--batch-size", "4"]
+    command += ["--metrics", "fid,kid,is,prdc,class_accuracy", "--batch-size", "4", "--bootstrap", "6"]
     return launch.main([*command, "--set", "Evaluation.extractor=@DigitsClassifier()"])
 
 

@@ -48,6 +48,10 @@ class Points(Data):
     def cell(self, points: Tensor) -> Tensor:
         """The part that each point (n, 2) lies in: (n,) int64, -1 outside all of them."""
 
+    def log_density(self, points: Tensor, scale: float = 1.0, noise: float = 0.0) -> Tensor:
+        """log density (n,) float64 of scale·x + noise·ε at points (n, 2), x of the set; -∞ where it's 0."""
+        raise NotImplementedError(f"{type(self).__name__} has no log_density")
+
     def open(self) -> Examples:
         return _PointExamples(self)
 
@@ -97,6 +101,23 @@ class Checkerboard(Points):
         filled = on_board & ((column + row) % 2 == 0)
         return torch.where(filled, 2 * column + row // 2, torch.full_like(column, -1))
 
+    def log_density(self, points: Tensor, scale: float = 1.0, noise: float = 0.0) -> Tensor:
+        """Uniform on the squares; noise smears their edges into differences Φ(high) - Φ(low)."""
+        points, side = points.double(), self.scale * scale
+        if noise == 0:
+            inside = self.inside(points / scale)
+            return torch.where(inside, -math.log(8 * side**2), torch.full_like(points[:, 0], -torch.inf))
+        square = torch.arange(8)
+        column, row = square // 2, 2 * (square % 2) + square // 2 % 2
+        corner = side * (torch.stack([column, row], 1) - 2.0).to(points)  # (8, 2), the lower left ones
+        high = (points[:, None] - corner) / noise
+        low = high - side / noise
+        right = low + high > 0  # there 1 - Φ keeps its digits
+        low, high = torch.where(right, -high, low), torch.where(right, -low, high)
+        log_high, log_low = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
+        log_mass = log_high + torch.log1p(-(log_low - log_high).exp())
+        return log_mass.sum(2).logsumexp(1) - math.log(8 * side**2)
+
     def inside(self, points: Tensor) -> Tensor:
         """Whether each point (n, 2) lies in a filled square: (n,) bool."""
         return self.cell(points) >= 0
@@ -139,6 +160,13 @@ class GaussianMixture2D(Points):
     def place(self, part: Tensor, noise: Noise) -> Tensor:
         return self.means[part] + self.std * noise.normal("point", (2,))
 
+    def log_density(self, points: Tensor, scale: float = 1.0, noise: float = 0.0) -> Tensor:
+        """Of a mixture with the variances scale²·std² + noise²."""
+        points = points.double()
+        var = (scale * self.std) ** 2 + noise**2
+        apart = (points[:, None] - scale * self.means.to(points)).square().sum(2)
+        return (-apart / (2 * var)).logsumexp(1) - math.log(2 * math.pi * var * self.num_parts)
+
     def cell(self, points: Tensor) -> Tensor:
         """The nearest mode of each point (n, 2), -1 beyond 3 standard deviations (1.1% of exact ones)."""
         distance, mode = torch.cdist(points, self.means.to(points)).min(1)
@@ -178,6 +206,19 @@ class Rings(Points):
         angle = 2 * math.pi * noise.uniform("angle")
         radius = self.radii[part] + self.std * noise.normal("radius", ())
         return radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
+
+    def log_density(self, points: Tensor, scale: float = 1.0, noise: float = 0.0) -> Tensor:
+        """Normal in the distance ρ to the origin, over 2π√(ρμ), μ the mean radius before noise, given ρ.
+
+        Without noise μ = ρ; with noise right up to terms (noise/ρ)², and for rings far wider than std.
+        """
+        rho = points.double().norm(dim=1, keepdim=True)
+        radii, std = scale * self.radii.to(rho), scale * self.std
+        var = std**2 + noise**2
+        mean = (radii * noise**2 + rho * std**2) / var
+        log_normal = -((rho - radii) ** 2) / (2 * var) - 0.5 * math.log(2 * math.pi * var)
+        log_each = log_normal - math.log(2 * math.pi) - 0.5 * (rho * mean).log()
+        return log_each.logsumexp(1) - math.log(self.num_parts)
 
     def cell(self, points: Tensor) -> Tensor:
         """The nearest ring of each point (n, 2), -1 beyond 3 standard deviations (0.3% of exact ones)."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from modules.checks import ConfigurationError
+from modules.checks import CheckpointError, ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,13 @@ class Features:
         extract: 8-bit images (n, c, h, w), or points (n, d), on the device -> Extracted.
         protocol: what a value by these features is worth nothing without: extractor, weights' hash, resize.
         has_logits: whether they come with logits.
+        maps: images -> outputs (n, c, h, w) or (n, c) of several layers, where the extractor has any.
     """
 
     extract: Callable[[Tensor], Extracted]
     protocol: dict[str, Any]
     has_logits: bool
+    maps: Callable[[Tensor], list[Tensor]] | None = None
 
 
 class Extractor(ABC):
@@ -60,6 +66,53 @@ def loaded(make: Callable[[], nn.Module], weights: Mapping[str, Tensor], device:
 def frozen(network: nn.Module, device: torch.device) -> nn.Module:
     """The network in eval mode, without gradients, on a device."""
     return network.requires_grad_(False).eval().to(device)
+
+
+def outputs_of(
+    network: nn.Module, layers: Sequence[str], run: Callable[[Tensor], Any]
+) -> Callable[[Tensor], list[Tensor]]:
+    """What calls `run` and gives the outputs of modules inside the network, by their names."""
+    inside = dict(network.named_modules())
+
+    def call(images: Tensor) -> list[Tensor]:
+        caught: dict[str, Tensor] = {}
+
+        def catch(name: str, out: Tensor) -> None:
+            caught[name] = out.float().clone()  # what comes next may work in place
+
+        # for this call alone: maps are large
+        hooks = [
+            inside[name].register_forward_hook(lambda module, given, out, name=name: catch(name, out))
+            for name in layers
+        ]
+        try:
+            run(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [caught[name] for name in layers]
+
+    return call
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Named tensors of a .safetensors file, or of what torch.save wrote of a state; nothing is executed.
+
+    Raises:
+        CheckpointError: no such file, or one that holds something else.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"weights: there is no file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError, EOFError, KeyError, UnpicklingError) as fault:
+        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        raise CheckpointError(f"{path} holds no readable weights: {reason[:200]}") from fault
+    if not isinstance(tensors, dict) or not all(isinstance(v, Tensor) for v in tensors.values()):
+        raise CheckpointError(f"{path} holds something else than named tensors")
+    return dict(tensors)
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from modules.checks import CheckpointError, ConfigurationError
-from modules.features.base import Extracted, Extractor, Features, digest, loaded
+from modules.features.base import Extracted, Extractor, Features, digest, loaded, outputs_of
 
+LAYERS = ("body.1", "body.3", "body.6")  # its convolutions, after their ReLUs
 FILE = Path(__file__).with_name("digits_classifier.safetensors")
 
 
@@ -57,4 +58,4 @@ class DigitsClassifier(Extractor):
             return Extracted(*network(images.float() / 127.5 - 1))
 
         protocol = {"extractor": "DigitsClassifier", "weights": digest(weights), "resize": None}
-        return Features(extract, protocol, True)
+        return Features(extract, protocol, True, outputs_of(network, LAYERS, extract))

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
-from pickle import UnpicklingError
 
 import gin
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from modules.checks import CheckpointError, check_instance
-from modules.features.base import Extracted, Extractor, Features, check_images, loaded
+from modules.checks import CheckpointError, ConfigurationError, check_choice, check_instance
+from modules.features.base import (
+    Extracted,
+    Extractor,
+    Features,
+    check_images,
+    frozen,
+    loaded,
+    outputs_of,
+    read_weights,
+)
 from modules.features.cache import cache_folder
 from modules.features.inception import InceptionNetwork
 
@@ -22,37 +32,65 @@ URL = (
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
     "pt_inception-2015-12-05-6726825d.pth"
 )
+LAYERS = ("Conv2d_2b_3x3", "Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c")  # one a size of map
 HASH = "6726825d"  # the first digits of the file's SHA-256
 
 
 @gin.register
 class InceptionV3(Extractor):
-    """The Inception network of FID (modules/features/inception.py): 2,048 features, 1,008 logits.
+    """The Inception network of FID: 2,048 features, 1,008 logits.
 
-    Grey images are taken for RGB with equal channels. The network's output equals torch-fidelity's, which
-    loads the same file: its package isn't needed.
+    Grey images are taken for RGB with equal channels.
 
     Args:
         weights: the published .pth file or a .safetensors conversion of it; None: the cache folder's, fetched
             on first use.
+        network: "torch-fidelity", that of this package, or "own" (modules/features/inception.py), which
+            loads the same file and gives the same numbers; None: torch-fidelity's where it is installed.
     """
 
-    def __init__(self, weights: str | None = None) -> None:
+    def __init__(self, weights: str | None = None, network: str | None = None) -> None:
         check_instance("InceptionV3.weights", weights, (str, type(None)))
-        self.weights = weights
+        check_choice("InceptionV3.network", network, (None, "torch-fidelity", "own"))
+        self.weights, self.network = weights, network
 
     def open(self, shape: tuple[int, ...], device: torch.device) -> Features:
         check_images("InceptionV3", shape, (1, 3))
+        make, name = _other_network() if self.network != "own" else (None, "own")
+        if self.network == "torch-fidelity" and make is None:
+            raise ConfigurationError(
+                "InceptionV3.network 'torch-fidelity': the package isn't here: pip install torch-fidelity, "
+                "or leave the network out"
+            )
         path = Path(self.weights).expanduser() if self.weights else _fetched()
-        network = loaded(InceptionNetwork, _fitting(path), device)
+        tensors = _fitting(path)
+        network = frozen(make(tensors), device) if make else loaded(InceptionNetwork, tensors, device)
 
         @torch.no_grad()
         def extract(images: Tensor) -> Extracted:
             return Extracted(*network(images.expand(-1, 3, -1, -1)))
 
         resize = "299x299, bilinear as TensorFlow 1, no antialiasing"
-        protocol = {"extractor": "InceptionV3", "weights": _sha256(path), "resize": resize}
-        return Features(extract, protocol, True)
+        protocol = {"extractor": "InceptionV3", "weights": _sha256(path), "resize": resize, "network": name}
+        return Features(extract, protocol, True, outputs_of(network, LAYERS, extract))
+
+
+def _other_network() -> tuple[Callable[[dict[str, Tensor]], nn.Module] | None, str]:
+    """What makes torch-fidelity's network of weights, and its name; None and "own" without the package."""
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError:
+        return None, "own"
+
+    def make(tensors: dict[str, Tensor]) -> nn.Module:
+        # it unpickles what it is given: tensors that were read safely, and no file of anybody's
+        buffer = io.BytesIO()
+        torch.save(tensors, buffer)
+        buffer.seek(0)
+        with torch.random.fork_rng(devices=[]):  # initial weights are drawn from the global generator
+            return FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], buffer)
+
+    return make, f"torch-fidelity {version('torch-fidelity')}"
 
 
 def _fetched() -> Path:
@@ -77,20 +115,12 @@ def _fetched() -> Path:
 
 def _fitting(path: Path) -> dict[str, Tensor]:
     """The file's tensors, if they are the network's. A .pth is read once and kept as safetensors."""
-    if not path.is_file():
-        raise CheckpointError(f"InceptionV3.weights: there is no file {path}")
+    if path.suffix == ".safetensors" or not path.is_file():
+        return _checked(read_weights(path), path)
     kept = cache_folder() / f"inception-{_sha256(path)[:16]}.safetensors"
-    converted = path.suffix == ".safetensors" or kept.exists()
-    try:
-        if converted:
-            return _checked(load_file(path if path.suffix == ".safetensors" else kept), path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, EOFError, KeyError, UnpicklingError) as fault:
-        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-        raise CheckpointError(f"{path} holds no readable weights: {reason[:200]}") from fault
-    if not isinstance(tensors, dict) or not all(isinstance(v, Tensor) for v in tensors.values()):
-        raise CheckpointError(f"{path} holds something else than named tensors")
-    tensors = _checked(tensors, path)
+    if kept.exists():
+        return _checked(read_weights(kept), path)
+    tensors = _checked(read_weights(path), path)
     kept.parent.mkdir(parents=True, exist_ok=True)
     part = kept.with_name(f".{kept.name}.{os.getpid()}")
     save_file({k: v.contiguous() for k, v in tensors.items()}, part)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gin
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -21,7 +20,16 @@ from modules.checks import (
     check_integer,
     nearest,
 )
-from modules.features.base import Extracted, Extractor, Features, check_images, digest, frozen
+from modules.features.base import (
+    Extracted,
+    Extractor,
+    Features,
+    check_images,
+    digest,
+    frozen,
+    outputs_of,
+    read_weights,
+)
 
 
 @gin.register
@@ -32,11 +40,12 @@ class ModuleFeatures(Extractor):
     the map.
 
     Args:
-        model: import path of what returns a module when called, such as "torchvision.models.resnet18" or
-            "timm.create_model".
+        model: import path of what returns a module when called: a class, a function or a class's own
+            constructor, such as "torchvision.models.resnet18" or "timm.create_model".
         arguments: it is called with, such as {"weights": "DEFAULT"} or {"model_name": "resnet18"}.
-        weights: a .safetensors file of its state; None: as it is made.
+        weights: a .safetensors file of its state, or one that torch.save wrote; None: as it is made.
         layer: name of the inner module whose output are the features, such as "avgpool"; None: the output.
+        layers: names of inner modules whose outputs perceptual distances compare; empty: none.
         gives_logits: whether the output are logits of classes, so that metrics of classes can use it.
         size: of the square that images are resized to (bilinear, antialiased); None: as they are.
         mean, std: of the channels, in [0, 1].
@@ -52,60 +61,65 @@ class ModuleFeatures(Extractor):
         size: int | None = None,
         mean: tuple[float, ...] = (0.485, 0.456, 0.406),
         std: tuple[float, ...] = (0.229, 0.224, 0.225),
+        layers: tuple[str, ...] = (),
     ) -> None:
         check_instance("ModuleFeatures.model", model, str)
         check_instance("ModuleFeatures.arguments", arguments, (dict, type(None)))
         check_instance("ModuleFeatures.weights", weights, (str, type(None)))
         check_instance("ModuleFeatures.layer", layer, (str, type(None)))
         check_bool("ModuleFeatures.gives_logits", gives_logits)
+        check_instance("ModuleFeatures.layers", layers, (tuple, list))
         if size is not None:
             check_integer("ModuleFeatures.size", size, low=1)
         if len(mean) != len(std):
             raise ConfigurationError("ModuleFeatures.mean and .std must have one number a channel")
         self.model, self.arguments, self.weights = model, dict(arguments or {}), weights
         self.layer, self.gives_logits, self.size = layer, gives_logits, size
-        self.mean, self.std = tuple(mean), tuple(std)
+        self.mean, self.std, self.layers = tuple(mean), tuple(std), tuple(layers)
 
     def open(self, shape: tuple[int, ...], device: torch.device) -> Features:
         check_images("ModuleFeatures", shape, (1, len(self.mean)))
         network = self._built()
         if self.weights is not None:
             try:
-                network.load_state_dict(load_file(Path(self.weights).expanduser()))
-            except Exception as fault:
+                network.load_state_dict(read_weights(Path(self.weights).expanduser()))
+            except RuntimeError as fault:  # other names or shapes
                 reason = " ".join(str(fault).split())[:200]
                 raise CheckpointError(f"ModuleFeatures.weights {self.weights}: {reason}") from fault
         hash_of_weights = digest(network.state_dict())
         frozen(network, device)
-        inner = self._inner(network)
+        for name in (*([self.layer] if self.layer is not None else []), *self.layers):
+            self._check_inside(network, name)
         mean, std = (torch.tensor(x, device=device).reshape(-1, 1, 1) for x in (self.mean, self.std))
-        caught: list[Tensor] = []
-        if inner is not None:
-            inner.register_forward_hook(lambda module, given, out: caught.append(out))
 
         @torch.no_grad()
-        def extract(images: Tensor) -> Extracted:
+        def run(images: Tensor) -> Tensor:
             x = images.float() / 255
             if self.size is not None:
                 x = interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
-            caught.clear()
-            output = network((x - mean) / std)
-            features = caught.pop() if inner is not None else output
+            return network((x - mean) / std)
+
+        wanted = [self.layer or "", *([""] if self.gives_logits else [])]  # "" is the whole network
+        inner = outputs_of(network, wanted, run)
+
+        def extract(images: Tensor) -> Extracted:
+            features, *logits = inner(images)
             if features.ndim == 4:
                 features = features.mean((2, 3))
-            return Extracted(features.flatten(1).float(), output.float() if self.gives_logits else None)
+            return Extracted(features.flatten(1), *logits)
 
         protocol = {"extractor": self.model, "arguments": self.arguments, "layer": self.layer}
         resize = f"{self.size}x{self.size}, bilinear, antialiased" if self.size else None
+        maps = outputs_of(network, self.layers, run) if self.layers else None
         return Features(
-            extract, {**protocol, "weights": hash_of_weights, "resize": resize}, self.gives_logits
+            extract, {**protocol, "weights": hash_of_weights, "resize": resize}, self.gives_logits, maps
         )
 
     def _built(self) -> nn.Module:
         path, _, name = self.model.rpartition(".")
         try:
-            found = importlib.import_module(path) if path else None
-        except ImportError as fault:
+            found = pkgutil.resolve_name(path) if path else None
+        except (ImportError, AttributeError, ValueError) as fault:
             raise ConfigurationError(f"ModuleFeatures.model {self.model!r}: {fault}") from fault
         if found is None or not hasattr(found, name):
             hint = nearest(name, dir(found)) if found else " Give a path such as torchvision.models.resnet18"
@@ -119,13 +133,9 @@ class ModuleFeatures(Extractor):
         check_instance(f"what ModuleFeatures.model {self.model!r} returns", network, nn.Module)
         return network
 
-    def _inner(self, network: nn.Module) -> nn.Module | None:
-        if self.layer is None:
-            return None
-        inside = dict(network.named_modules())
-        if self.layer not in inside:
-            hint = nearest(self.layer, list(inside))
+    def _check_inside(self, network: nn.Module, name: str) -> None:
+        inside = [name for name, _ in network.named_modules()]
+        if name not in inside:
             raise ConfigurationError(
-                f"ModuleFeatures.layer: {self.model} has no module {self.layer!r}.{hint}"
+                f"ModuleFeatures.layer: {self.model} has no module {name!r}.{nearest(name, inside)}"
             )
-        return inside[self.layer]

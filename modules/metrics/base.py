@@ -28,8 +28,9 @@ class Metric(evaluate.Metric, ABC):
 
     Attributes:
         label: its name on the command line.
-        takes: what of a sample it is given: "features", "probabilities" (n, classes), "modes" (n,) or, for
-            metrics that no evaluation of samples can feed, "own".
+        takes: what of a sample it is given: "features"; "probabilities" (n, classes) by the features'
+            network, "classes" (n, classes) by the classifier; "modes" (n,); or "density", of the energy and
+            not of samples, or "own", for metrics that no evaluation can feed.
         values: names of its chief figures, where they aren't its label.
         needs: samples under which its value is known to be biased, and is labelled so; 0: none.
     """
@@ -84,6 +85,25 @@ class Metric(evaluate.Metric, ABC):
         finally:
             self.clear()
 
+    def of_parts(self, x: Tensor, truth: Tensor | None, parts: list[Tensor]) -> list[dict[str, float]]:
+        """The values of parts of a set of samples, beside the references that it has.
+
+        Args:
+            x: (n, ...), as add_batch takes them; truth: (n, ...), where each has a reference of its own.
+            parts: indices of x.
+        """
+        found = []
+        for part in parts:
+            self.clear_samples()
+            self.add_batch(predictions=x[part], references=None if truth is None else truth[part])
+            found.append(self.figures())
+        self.clear_samples()
+        return found
+
+    def clear_samples(self) -> None:
+        """Forget the samples that were added; references of a set stay."""
+        self.clear()
+
     def __len__(self) -> int:
         return self.stores()[0].count
 
@@ -121,6 +141,11 @@ class SetMetric(Metric):
 
     def clear(self) -> None:
         self.predictions, self.references = self.make_store(), self.make_store()
+
+    def clear_samples(self) -> None:
+        references = self.references
+        self.clear()
+        self.references = references
 
     def add_batch(self, *, predictions: Any = None, references: Any = None, indices: Any = None) -> None:
         """Add a batch of either side or both."""

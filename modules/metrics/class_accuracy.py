@@ -19,7 +19,7 @@ class ClassAccuracy(PairMetric):
     or logits, references (n,) classes.
     """
 
-    label, takes = "class_accuracy", "probabilities"
+    label, takes = "class_accuracy", "classes"
 
     def make_store(self) -> Store:
         return Sums()

@@ -8,10 +8,12 @@ from torch import Tensor
 
 from modules.checks import DataError, check_bool
 from modules.metrics.base import SetMetric, check_counts
-from modules.metrics.stores import Moments, Rows, Store
+from modules.metrics.rows import Rows
+from modules.metrics.stores import Moments, Store
 from modules.noise import Noise
 
 SIZES = 15  # of the subsets that the extrapolation is fitted to
+BLOCK = 4096  # rows added at once
 
 
 def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> float:
@@ -55,7 +57,8 @@ class FID(SetMetric):
             return {"fid": self._distance(self.predictions)}
         assert isinstance(self.predictions, Rows)
         rows = self.predictions.read()
-        return {"fid": self._distance(_moments(rows)), "fid_infinity": self._limit(rows)}
+        whole = _moments(rows, torch.arange(len(rows)))
+        return {"fid": self._distance(whole), "fid_infinity": self._limit(rows)}
 
     def _distance(self, moments: Moments) -> float:
         there = self.references
@@ -76,13 +79,14 @@ class FID(SetMetric):
         noise = Noise(0, torch.arange(SIZES), stream="fid subsets")
         orders = noise.uniform("order", (len(rows),)).argsort(1)
         distances = [
-            self._distance(_moments(rows[order[:size]])) for order, size in zip(orders, sizes, strict=True)
+            self._distance(_moments(rows, order[:size])) for order, size in zip(orders, sizes, strict=True)
         ]
         line = torch.stack([torch.ones(SIZES).double(), 1 / sizes.double()], 1)
         return float(torch.linalg.lstsq(line, torch.tensor(distances).double()[:, None]).solution[0, 0])
 
 
-def _moments(rows: Tensor) -> Moments:
+def _moments(rows: Tensor, chosen: Tensor) -> Moments:
     moments = Moments()
-    moments.add(rows, torch.arange(len(rows)))
+    for part in chosen.split(BLOCK):  # in float64, so not all at once
+        moments.add(rows[part], part)
     return moments

@@ -6,9 +6,10 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import DataError
+from modules.checks import DataError, check_integer, check_number
 from modules.metrics.base import PairMetric
-from modules.metrics.stores import Rows, Store
+from modules.metrics.rows import Rows
+from modules.metrics.stores import Store
 
 
 def square_grid(half_width: float, per_side: int) -> Tensor:
@@ -33,10 +34,25 @@ class GridKL(PairMetric):
     """KL(true || model) on a grid: `grid_kl`.
 
     predictions are (n,) log densities of the model at the cells, finite; references those of the truth, -∞
-    where it's zero; both up to a constant. A network's is -energy/energy_scale.
+    where it's zero; both up to a constant. A network's is -energy/energy_scale. An evaluation takes the
+    energy without a class at level 0, and the data's density with that level's noise.
+
+    Args:
+        half_width, per_side: of the grid, the square [-half_width, half_width]² in per_side² cells; what a
+            model puts beyond it isn't seen.
     """
 
-    label, takes = "grid_kl", "own"
+    label, takes = "grid_kl", "density"
+
+    def __init__(self, half_width: float = 1.25, per_side: int = 200) -> None:
+        check_number("GridKL.half_width", half_width, above=0)
+        check_integer("GridKL.per_side", per_side, low=2, high=10_000)
+        self.half_width, self.per_side = half_width, per_side
+        super().__init__()
+
+    def grid(self) -> Tensor:
+        """Midpoints (per_side², 2) of the cells, float64."""
+        return square_grid(self.half_width, self.per_side)
 
     def make_store(self) -> Store:
         return Rows()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from modules.checks import check_integer
 from modules.metrics.base import SetMetric
+from modules.metrics.order import scattered
 from modules.metrics.stores import Store, Sums
 
 
@@ -17,7 +18,8 @@ from modules.metrics.stores import Store, Sums
 class InceptionScore(SetMetric):
     """exp(mean KL(p(c|x) || p̄(c))) of class probabilities (n, classes): `is`.
 
-    It is the mean over splits, and `is_sd` the spread over them. Image i belongs to split i mod num_splits.
+    It is the mean over splits, and `is_sd` the spread over them. Splits are scattered over the images, for
+    classes that are asked for in turn would each have a split; their sizes differ by one or two.
     References, if given, are scored too: `is_real`.
 
     Args:
@@ -38,9 +40,13 @@ class InceptionScore(SetMetric):
         """For each split the sums of p (classes), of Σ p log p, and of 1: (n, splits, classes + 2)."""
         p = x.double().cpu()
         terms = torch.cat([p, torch.special.xlogy(p, p).sum(1, keepdim=True), torch.ones(len(p), 1)], 1)
-        member = torch.nn.functional.one_hot(indices.cpu() % self.num_splits, self.num_splits)
+        member = torch.nn.functional.one_hot(self.split(indices.cpu()), self.num_splits)
         # summed here: (n, splits, classes) of 1,008 classes would be large
         return torch.einsum("ns,nk->sk", member.double(), terms)[None]
+
+    def split(self, indices: Tensor) -> Tensor:
+        """The split of each image, 0..num_splits-1."""
+        return scattered(indices) * self.num_splits // 2**32
 
     def figures(self) -> dict[str, float]:
         scores = self._scores(self.predictions)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from modules.checks import DataError
 from modules.metrics.base import SetMetric, check_counts
-from modules.metrics.stores import Rows, Store
+from modules.metrics.rows import Rows
+from modules.metrics.stores import Store
 
 
 def shares(modes: Tensor, num_modes: int) -> Tensor:

@@ -6,12 +6,13 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import DataError, check_integer
+from modules.checks import DataError, check_instance, check_integer
 from modules.metrics.base import SetMetric, check_counts
-from modules.metrics.stores import Rows, Store
+from modules.metrics.rows import Rows
+from modules.metrics.stores import Store
 
 EXACT = 256  # dimensions up to which distances are summed one by one
-BLOCK = 2**24  # distances held at once
+TILE = 4096  # points of either side whose distances are held at once
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:
@@ -28,10 +29,26 @@ def distances(x: Tensor, y: Tensor) -> Tensor:
 
 def neighbour_radii(points: Tensor, k: int) -> Tensor:
     """Distance (n,) of each point (n, d) to its k-th nearest other."""
-    rows = points.split(max(1, BLOCK // len(points)))
-    return torch.cat(
-        [distances(p, points).kthvalue(k + 1, dim=1).values for p in rows]
-    )  # the first is itself
+    tiles = points.split(TILE)
+    nearest = [torch.full((len(tile), k + 1), torch.inf, dtype=torch.float64) for tile in tiles]
+    for i, rows in enumerate(tiles):
+        for j, columns in enumerate(tiles[: i + 1]):  # distances are symmetric
+            apart = distances(rows, columns)
+            nearest[i] = _least(nearest[i], apart)
+            if j < i:
+                nearest[j] = _least(nearest[j], apart.T)
+    return torch.cat([near.amax(1) for near in nearest])  # the first of the k + 1 is itself
+
+
+def _tiles(count: int) -> list[slice]:
+    return [slice(first, first + TILE) for first in range(0, count, TILE)]
+
+
+def _least(known: Tensor, more: Tensor) -> Tensor:
+    """The smallest numbers of each row, as many as are known."""
+    size = known.shape[1]
+    least = more.topk(min(size, more.shape[1]), dim=1, largest=False, sorted=False).values
+    return torch.cat([known, least], 1).topk(size, dim=1, largest=False, sorted=False).values
 
 
 def prdc(real: Tensor, generated: Tensor, k: int, real_radii: Tensor | None = None) -> dict[str, float]:
@@ -50,19 +67,19 @@ def prdc(real: Tensor, generated: Tensor, k: int, real_radii: Tensor | None = No
     radii = neighbour_radii(real, k) if real_radii is None else real_radii
     own_radii = neighbour_radii(generated, k)
     held = torch.zeros(len(generated), dtype=torch.int64)
-    recalled = covered = 0
-    size = max(1, BLOCK // len(generated))
-    for rows, reach in zip(real.split(size), radii.split(size), strict=True):
-        apart = distances(rows, generated)
-        inside = apart <= reach[:, None]
-        held += inside.sum(0).cpu()
-        covered += int(inside.any(1).sum())
-        recalled += int((apart <= own_radii).any(1).sum())
+    recalled, covered = (torch.zeros(len(real), dtype=torch.bool) for _ in range(2))
+    for i in _tiles(len(real)):
+        for j in _tiles(len(generated)):
+            apart = distances(real[i], generated[j])
+            inside = apart <= radii[i][:, None]
+            held[j] += inside.sum(0)
+            covered[i] |= inside.any(1)
+            recalled[i] |= (apart <= own_radii[j]).any(1)
     return {
         "precision": float((held > 0).double().mean()),
-        "recall": recalled / len(real),
+        "recall": float(recalled.double().mean()),
         "density": float(held.double().mean()) / k,
-        "coverage": covered / len(real),
+        "coverage": float(covered.double().mean()),
     }
 
 
@@ -72,18 +89,20 @@ class PRDC(SetMetric):
 
     Args:
         k: neighbours that a ball reaches; 5 as in the published comparison.
+        memory_mapped: whether features lie in a temporary file; None: where they exceed 1 GiB a side.
     """
 
     label, takes, needs = "prdc", "features", 10_000
     values = ("precision", "recall", "density", "coverage")
 
-    def __init__(self, k: int = 5) -> None:
+    def __init__(self, k: int = 5, memory_mapped: bool | None = None) -> None:
         check_integer("PRDC.k", k, low=1)
-        self.k = k
+        check_instance("PRDC.memory_mapped", memory_mapped, (bool, type(None)))
+        self.k, self._memory_mapped = k, memory_mapped
         super().__init__()
 
     def make_store(self) -> Store:
-        return Rows()
+        return Rows(self._memory_mapped)
 
     def figures(self) -> dict[str, float]:
         check_counts(self, self.k + 1)

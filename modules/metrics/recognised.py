@@ -21,7 +21,7 @@ class Recognised(SetMetric):
         confidence: in (0, 1).
     """
 
-    label, takes = "recognised", "probabilities"
+    label, takes = "recognised", "classes"
 
     def __init__(self, confidence: float = 0.9) -> None:
         check_number("Recognised.confidence", confidence, above=0, below=1)

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from modules.checks import DataError, check_integer
 from modules.metrics.base import SetMetric, check_counts
-from modules.metrics.stores import Rows, Store
+from modules.metrics.order import scattered
+from modules.metrics.rows import Rows
+from modules.metrics.stores import Store
 from modules.noise import Noise
 
 
@@ -41,7 +43,7 @@ def sliced_wasserstein(a: Tensor, b: Tensor, num_directions: int = 256) -> float
 class SlicedWasserstein(SetMetric):
     """The sliced 2-Wasserstein distance of features to as many references: `sliced_wasserstein`.
 
-    Of the larger set, rows spread evenly over it are taken.
+    Of the larger set, rows scattered over it are taken.
 
     Args:
         num_directions: of the lines, fixed ones.
@@ -66,5 +68,5 @@ class SlicedWasserstein(SetMetric):
                 f"sliced_wasserstein: samples are {tuple(a.shape[1:])}, references {tuple(b.shape[1:])}"
             )
         n = min(len(a), len(b))
-        a, b = (x[torch.arange(n) * len(x) // n] for x in (a, b))
+        a, b = (x[scattered(torch.arange(len(x))).argsort()[:n]] for x in (a, b))
         return {"sliced_wasserstein": sliced_wasserstein(a, b, self.num_directions)}

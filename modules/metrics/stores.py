@@ -61,7 +61,7 @@ class Moments(Store):
         if self.count == 0:
             self.mean, self.scatter = torch.zeros_like(mean), mean.new_zeros(len(mean), len(mean))
         elif self.mean.shape != mean.shape:
-            raise _other_width(len(self.mean), len(mean))
+            raise other_width(len(self.mean), len(mean))
         n, m = self.count, len(x)
         shift = mean - self.mean
         self.scatter.addmm_(x.T, x).addr_(shift, shift, alpha=n * m / (n + m))
@@ -101,55 +101,6 @@ class Moments(Store):
         self.mean, self.scatter = torch.tensor(state["mean"]), torch.tensor(state["scatter"])
 
 
-class Rows(Store):
-    """The samples themselves, on the CPU in float32 (float64 stays), in the order of their indices."""
-
-    def __init__(self) -> None:
-        self._x: list[Tensor] = []
-        self._indices: list[Tensor] = []
-
-    def add(self, x: Tensor, indices: Tensor) -> None:
-        if self._x and self._x[0].shape[1:] != x.shape[1:]:
-            raise _other_width(self._x[0].shape[1:].numel(), x.shape[1:].numel())
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        # a copy, so that whoever gave x may use its memory again
-        self._x.append(torch.empty(x.shape, dtype=dtype).copy_(x))
-        self._indices.append(torch.empty(len(x), dtype=torch.int64).copy_(indices))
-        self.count += len(x)
-
-    def combine(self, runtime: Runtime) -> None:
-        if runtime.num_processes == 1:
-            return
-        known = [s for s in runtime.gather_objects([_kind(self._x)]) if s is not None]
-        if not known:
-            return
-        if not self._x:
-            self._x, self._indices = (
-                [torch.zeros(0, *known[0][0], dtype=known[0][1])],
-                [torch.zeros(0).long()],
-            )
-        x, indices = (runtime.gather(torch.cat(part)) for part in (self._x, self._indices))
-        self._x, self._indices, self.count = [x], [indices], len(x)
-
-    def read(self) -> Tensor:
-        """The samples (n, ...)."""
-        if not self._x:
-            return torch.zeros(0)
-        if len(self._x) > 1:
-            self._x, self._indices = [torch.cat(self._x)], [torch.cat(self._indices)]
-        order = self._indices[0].argsort(stable=True)
-        if not torch.equal(order, torch.arange(len(order))):
-            self._x, self._indices = [self._x[0][order]], [self._indices[0][order]]
-        return self._x[0]
-
-    def state(self) -> dict[str, np.ndarray]:
-        return {"rows": self.read().numpy()}
-
-    def load(self, state: Mapping[str, np.ndarray]) -> None:
-        rows = torch.from_numpy(state["rows"])
-        self._x, self._indices, self.count = [rows], [torch.arange(len(rows))], len(rows)
-
-
 class Sums(Store):
     """The sum over samples of figures (n, ...), or of a batch's sums (1, ...), in float64."""
 
@@ -159,7 +110,7 @@ class Sums(Store):
     def add(self, x: Tensor, indices: Tensor) -> None:
         part = x.cpu().double().sum(0)
         if self.count and part.shape != self.total.shape:
-            raise _other_width(self.total.numel(), part.numel())
+            raise other_width(self.total.numel(), part.numel())
         self.total = part + self.total if self.count else part
         self.count += len(indices)
 
@@ -178,9 +129,6 @@ class Sums(Store):
         self.count, self.total = int(state["count"]), torch.tensor(state["total"])
 
 
-def _kind(parts: list[Tensor]) -> tuple[tuple[int, ...], torch.dtype] | None:
-    return (tuple(parts[0].shape[1:]), parts[0].dtype) if parts else None
-
-
-def _other_width(before: int, now: int) -> DataError:
+def other_width(before: int, now: int) -> DataError:
+    """The fault of features of another width."""
     return DataError(f"a metric was given samples of {now} numbers after samples of {before}")

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+NORMAL_95 = 1.959964  # standard deviations on either side that hold 95% of a normal distribution
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -18,12 +20,19 @@ class Measured:
         protocol: how they were measured.
         notes: what must be said with a value, by its name.
         spread: standard deviations over repetitions with other seeds, by name.
+        errors: standard errors by resampling, by name.
     """
 
     values: dict[str, float]
     protocol: dict[str, Any]
     notes: dict[str, str] = field(default_factory=dict)
     spread: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+
+    def interval(self, name: str) -> tuple[float, float]:
+        """95% of a value that has an error, taken for normal."""
+        value, reach = self.values[name], NORMAL_95 * self.errors[name]
+        return value - reach, value + reach
 
     def text(self) -> str:
         """A line a value, then a line an entry of the protocol."""
@@ -31,7 +40,11 @@ class Measured:
         for name, value in self.values.items():
             spread = f" ± {self.spread[name]:.4g}" if name in self.spread else ""
             note = f"  ({self.notes[name]})" if name in self.notes else ""
-            lines.append(f"{name:<22}{value:>12.5g}{spread}{note}")
+            error = ""
+            if name in self.errors:
+                low, high = self.interval(name)
+                error = f"  standard error {self.errors[name]:.3g}, 95% {low:.5g} to {high:.5g}"
+            lines.append(f"{name:<22}{value:>12.5g}{spread}{error}{note}")
         lines += [f"  {name}: {_plain(value)}" for name, value in self.protocol.items()]
         return "\n".join(lines)
 
@@ -42,6 +55,11 @@ class Measured:
             name: {
                 "value": value,
                 **({"sd": self.spread[name]} if name in self.spread else {}),
+                **(
+                    {"standard_error": self.errors[name], "interval_95": list(self.interval(name))}
+                    if name in self.errors
+                    else {}
+                ),
                 **({"note": self.notes[name]} if name in self.notes else {}),
             }
             for name, value in self.values.items()
@@ -50,7 +68,10 @@ class Measured:
 
 
 def averaged(repetitions: Sequence[Measured]) -> Measured:
-    """The means over repetitions, and the standard deviations; the seeds take the seed's place."""
+    """The means over repetitions, and the standard deviations; the seeds take the seed's place.
+
+    A mean's standard error is that of independent values.
+    """
     first = repetitions[0]
     if len(repetitions) == 1:
         return first
@@ -61,7 +82,12 @@ def averaged(repetitions: Sequence[Measured]) -> Measured:
         for name, mean in means.items()
     }
     protocol = {**first.protocol, "seed": [m.protocol["seed"] for m in repetitions]}
-    return Measured(means, protocol, first.notes, spread)
+    errors = {
+        name: sum(m.errors[name] ** 2 for m in repetitions) ** 0.5 / n
+        for name in first.errors
+        if all(name in m.errors for m in repetitions)
+    }
+    return Measured(means, protocol, first.notes, spread, errors)
 
 
 def _plain(value: Any) -> str:

@@ -84,7 +84,7 @@ def _picture(path: Path, caption: str) -> str:
 
 
 def _value_table(measured: list[tuple[Path, dict[str, Any]]]) -> str:
-    """A row an evaluation, a column a value; a star for a note, and the notes below."""
+    """A row an evaluation, a column a value, 95% in brackets; a star for a note, and the notes below."""
     names = list(dict.fromkeys(name for _, found in measured for name in found["values"]))
     head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *names))
     rows = []
@@ -102,6 +102,9 @@ def _value(entry: Mapping[str, Any] | None) -> str:
     if entry is None:
         return ""
     spread = f" ± {entry['sd']:.2g}" if "sd" in entry else ""
+    if "interval_95" in entry:
+        low, high = entry["interval_95"]
+        spread += f" [{low:.4g}, {high:.4g}]"
     return f"{entry['value']:.4g}{spread}{' *' if 'note' in entry else ''}"
 
 

@@ -16,6 +16,7 @@ from modules.data.base import Data
 from modules.ema import EMA
 from modules.energies.base import Energy
 from modules.evaluation import Evaluation
+from modules.features.base import Extractor
 from modules.generation import Generation, Sampled, Start
 from modules.initializers.base import Initializer
 from modules.inpainting import Inpainting, Known
@@ -37,7 +38,8 @@ class Run:
         method: its networks hold the loaded weights, in eval mode, on the runtime's device.
         energy, initializer: what is sampled: the method's networks, or compositions of several runs'.
         generation: how samples are drawn.
-        evaluation: what is measured of samples, where the run is configured with it.
+        evaluation: what is measured of samples, where the run is configured with it. extractor: by which
+            features, where it names any.
         data: the data set, unopened. runtime: devices and processes. step: of the checkpoint.
         parts: further components that `load` was asked for, by name.
     """
@@ -60,6 +62,9 @@ class Run:
         self.data: Data = built.value("Trainer.data")
         self.evaluation: Evaluation | None = (
             built.value("Trainer.evaluation") if is_bound(built, "Trainer.evaluation") else None
+        )
+        self.extractor: Extractor | None = (
+            built.value("Evaluation.extractor") if is_bound(built, "Evaluation.extractor") else None
         )
         self.runtime: Runtime = (
             built.value("Trainer.runtime") if is_bound(built, "Trainer.runtime") else Runtime()

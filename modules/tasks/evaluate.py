@@ -22,6 +22,13 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     add("--num", type=int, help="how many samples (default: the run's Evaluation.num)")
     add("--seed", type=int, default=0, help="of the samples: those that --task generate draws (default 0)")
     add("--repeats", type=int, default=1, help="measure this many seeds; gives mean and spread (default 1)")
+    add(
+        "--bootstrap",
+        type=int,
+        default=0,
+        metavar="N",
+        help="standard errors and 95%% intervals by N random halves of the samples, such as 100",
+    )
     add("--label", metavar="CLASS", help="class number or name, of all samples; default: all classes in turn")
     add(
         "--guidance",
@@ -43,8 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError("--task evaluate needs a trained run: --run runs/NAME")
     if arguments.repeats < 1:
         raise ConfigurationError("--repeats must be at least 1")
+    if arguments.bootstrap < 0 or arguments.bootstrap == 1:
+        raise ConfigurationError("--bootstrap must be at least 2, or 0 for none")
 
     from modules import runs
+    from modules.metrics.bootstrap import LEAST
     from modules.report.measured import averaged
     from modules.report.page import save_page
 
@@ -76,6 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
     )
     evaluation, method = trained.evaluation, trained.method
     assert evaluation is not None
+    if arguments.bootstrap and evaluation.num < LEAST:
+        raise ConfigurationError(
+            f"--bootstrap draws halves of at least {LEAST} samples, got --num {evaluation.num}"
+        )
     generations = _options.guided(arguments, trained)
     label = None if arguments.label is None else trained.label_of(arguments.label)
     labels = trained.labels(label, evaluation.num)
@@ -89,7 +103,9 @@ def run(arguments: argparse.Namespace) -> int:
     for scale, generation in generations.items():
         measured = averaged(
             [
-                evaluator(generation, *models, method.schedule, seed, place, labels, progress=True)
+                evaluator(
+                    generation, *models, method.schedule, seed, place, labels, True, arguments.bootstrap
+                )
                 for seed in range(arguments.seed, arguments.seed + arguments.repeats)
             ]
         )

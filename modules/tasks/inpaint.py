@@ -13,6 +13,7 @@ from modules.tasks import _options
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from modules.features.base import Features
     from modules.runs import Run
 
 OWN = "own"
@@ -49,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     from modules import masks
     from modules.inpainting import check_known, figures
-    from modules.report.pictures import grid, save
+    from modules.metrics.perceptual import perceptual_figures
+    from modules.report.pictures import grid, save, to_bytes
 
     trained = _options.load_run(arguments)
     _options.need_images(trained, "inpaint")
@@ -61,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         Path(mask).stem: check_known(images, masks.of(mask, len(images), shape, arguments.seed), shape)
         for mask in arguments.mask
     }
+    features = _features(trained, arguments.overrides)
     folder = _options.folder_of(arguments, "inpainted")
     results = {}
     for name, known in given.items():
@@ -74,7 +77,10 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.batch_size,
             progress=True,
         )
-        results[name] = _summary(figures(x.clamp(-1, 1), known))
+        found = figures(x.clamp(-1, 1), known)
+        if features is not None:
+            found |= perceptual_figures(to_bytes(x), to_bytes(known.image), features, trained.runtime.device)
+        results[name] = _summary(found)
         if trained.runtime.is_main:
             blank = known.keep(known.image, torch.zeros_like(known.image))
             page = torch.cat([known.image[:, None], blank[:, None], x], 1)
@@ -89,6 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
             "completions": arguments.completions,
             "label": arguments.label,
             "guidance": arguments.guidance,
+            "features": features.protocol if features else None,
         }
         (folder / "inpaint.json").write_text(json.dumps({**head, "masks": results}, indent=1) + "\n")
         print(
@@ -96,6 +103,28 @@ def run(arguments: argparse.Namespace) -> int:
         )
     trained.runtime.finish()
     return 0
+
+
+def _features(trained: Run, overrides: list[str]) -> Features | None:
+    """The network of perceptual distances; without one that can be had they are left out, and it's said."""
+    from modules.checks import CheckpointError
+
+    wanted = any("Evaluation.extractor" in setting for setting in overrides)
+    try:
+        if trained.extractor is None:
+            raise ConfigurationError("the run names no Evaluation.extractor")
+        features = trained.extractor.open(trained.data.shape, trained.runtime.device)
+        if features.maps is None:
+            raise ConfigurationError(
+                f"{features.protocol['extractor']} names no layers to compare (ModuleFeatures.layers)"
+            )
+    except (CheckpointError, ConfigurationError) as fault:
+        if wanted:
+            raise
+        if trained.runtime.is_main:
+            print(f"no perceptual distance: {fault}")
+        return None
+    return features
 
 
 def _label(given: str | None, own: Tensor | None, trained: Run, num: int) -> Tensor | None:

@@ -91,3 +91,21 @@ def test_a_point_depends_on_seed_and_index_alone(kind):
 def test_bad_arguments(make, words):
     with pytest.raises(ConfigurationError, match=words):
         make()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+@pytest.mark.parametrize("make", [Checkerboard, GaussianMixture2D, lambda: Rings(std=0.06)])
+def test_the_density_is_that_of_the_points(make, noise):
+    """Shares of points, scaled and made noisy, in 20 x 20 squares, beside integrals of the density."""
+    data, scale = make(), 0.9
+    noises = torch.randn((N, 2), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = scale * points(data)[0] + noise * noises
+    side = ((torch.arange(400, dtype=torch.float64) + 0.5) / 400 - 0.5) * 2.8
+    grid = torch.cartesian_prod(side, side)
+    mass = data.log_density(grid, scale, noise).exp() * (2.8 / 400) ** 2
+    assert float(mass.sum()) == pytest.approx(1, abs=0.01)
+    expected = mass.view(20, 20, 20, 20).sum((1, 3)).flatten()
+    square = ((x + 1.4) / 0.14).long().clamp(0, 19)
+    share = (20 * square[:, 0] + square[:, 1]).bincount(minlength=400) / N
+    error = (expected * (1 - expected).clamp(min=0) / N).sqrt()
+    assert ((share - expected).abs() < 5 * error + 3e-4 + 0.02 * expected).all()

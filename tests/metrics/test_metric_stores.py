@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from modules.metrics.fid import FID, frechet_distance
-from modules.metrics.stores import Moments, Rows, Sums
+from modules.metrics.rows import Rows
+from modules.metrics.stores import Moments, Sums
 from modules.runtime import Runtime
 from tests import two_processes
 

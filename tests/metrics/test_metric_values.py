@@ -132,11 +132,24 @@ def test_inception_score_of_known_probabilities():
 
 def test_inception_score_by_splits_is_that_of_each_split():
     p = normal(50, 6).softmax(1)
-    each = torch.tensor([InceptionScore(1).compute(predictions=p[k::5])["is"] for k in range(5)])
+    split = InceptionScore(5).split(torch.arange(50))
+    assert set(split.bincount(minlength=5).tolist()) <= {9, 10, 11}
+    each = torch.tensor([InceptionScore(1).compute(predictions=p[split == k])["is"] for k in range(5)])
     values = InceptionScore(5).compute(predictions=p, references=p)
     assert values["is"] == pytest.approx(float(each.mean()), rel=1e-6)
     assert values["is_sd"] == pytest.approx(float(each.std(correction=0)), rel=1e-5)
     assert values["is_real"] == values["is"]
+
+
+@pytest.mark.parametrize("classes", [4, 10])
+def test_classes_asked_for_in_turn_are_spread(classes):
+    """Sure of classes 0, 1, 2, ... in turn, in 10 splits: the score is nearly their number, not 1."""
+    turns = torch.eye(classes)[torch.arange(1000) % classes]
+    assert InceptionScore().compute(predictions=turns)["is"] > 0.99 * classes
+    points = 10 * turns + normal(1000, classes)  # and every tenth row is not a set of one class
+    few = SlicedWasserstein().compute(predictions=points, references=points[:100])["sliced_wasserstein"]
+    one = SlicedWasserstein().compute(predictions=points[::classes], references=points[:100])
+    assert few < 0.25 * one["sliced_wasserstein"]
 
 
 # precision, recall, density, coverage

@@ -34,7 +34,8 @@ def folder(tmp_path: Path) -> Path:
         rows.append({"step": step, "seconds": step / 7, **values, "evaluation_seconds": 1.0})
         protocol = {"samples": 500, "features": {"extractor": "X<b>"}, "metrics": [{"class": "FID"}]}
         notes = {"fid": "biased: N = 500 < 10,000"}
-        Measured(values, protocol, notes).write(run / "evaluations" / f"step_{step:08d}.json")
+        found = Measured(values, protocol, notes, errors={"recognised": 0.1})
+        found.write(run / "evaluations" / f"step_{step:08d}.json")
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (run / "config.gin").write_text("A.b = '<script>alert(1)</script>'\n")
     Image.fromarray(np.zeros((20, 30), np.uint8)).save(run / "curves.png")
@@ -72,6 +73,7 @@ def test_the_page_is_complete_in_itself(folder):
         "X&lt;b&gt;",
         "biased: N = 500 &lt; 10,000",
         "0.8333",
+        "<td>0.6 [0.404, 0.796]</td>",
         "&lt;script",
     ):
         assert part in text
