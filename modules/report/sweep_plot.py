@@ -9,90 +9,78 @@ from typing import Any
 from modules.report.curves import figure
 from modules.report.sweep_table import Table, deviation, mean
 
-COLUMNS = 3  # panels in a row
+COLUMNS = 4  # panels in a row
+WIDTH, HEIGHT = 4.0, 3.6  # inches of a panel
 FAR = 50  # positive values this many times apart stand on a logarithmic axis
 
 
 def save_plot(table: Table, path: Path) -> None:
     """Draw the table.
 
-    Along the panels goes the first axis whose values are all numbers, or else the first; every combination
-    of the others is a line. A point is the mean of its seeds, its bar their standard deviation, a dot a seed.
+    The first axis whose values are all numbers goes along the panels; where there is none, the first axis
+    goes down them, with its names at the left. Every combination of the other axes is a line. A bar is the
+    mean and the standard deviation of a point's seeds, a dot a seed.
     """
     along = _along(table)
     others = [title for title in table.titles if title != along]
-    lines = list(dict.fromkeys(tuple(names[title] for title in others) for names in table.names))
     values = list(dict.fromkeys(names.get(along, "") for names in table.names))
-    numbers = [_number(value) for value in values]
-    is_numeric = len(values) > 1 and None not in numbers
-    places = dict(zip(values, numbers if is_numeric else range(len(values)), strict=True))
+    numbers = [number for number in map(_number, values) if number is not None]
+    is_numeric = len(values) == len(numbers) > 1
+    places = dict(zip(values, numbers if is_numeric else map(float, range(len(values))), strict=True))
+    lines = list(dict.fromkeys(tuple(names[title] for title in others) for names in table.names))
     panels = [name for name in table.columns if name != "steps"] or table.columns
-    rows = -(-len(panels) // COLUMNS)
-    longest = 0 if is_numeric else max(map(len, values))
-    fig, axes = figure(
-        rows, min(COLUMNS, len(panels)), width=5.0 * min(COLUMNS, len(panels)), height=4.0 * rows
-    )
-    fig.subplots_adjust(
-        hspace=0.35 + 0.02 * longest, wspace=0.25, bottom=(0.6 + 0.07 * longest) / (4.0 * rows)
-    )
-    for axis, name in itertools.zip_longest(axes.flat, panels):
+
+    rows, columns = -(-len(panels) // COLUMNS), min(COLUMNS, len(panels))
+    left = 0.6 if is_numeric else 0.4 + 0.085 * max(map(len, values))
+    tall = HEIGHT if is_numeric else 1.2 + 0.3 * len(values) * max(1.0, 0.5 * len(lines))
+    width, height = left + WIDTH * columns, tall * rows
+    fig, axes = figure(rows, columns, width, height)
+    fig.subplots_adjust(left / width, 0.6 / height, wspace=0.25, hspace=0.9 / (tall - 0.9))
+    for number, (axis, name) in enumerate(itertools.zip_longest(axes.flat, panels)):
         if name is None:
             axis.axis("off")
             continue
-        for number, line in enumerate(lines):
-            # lines beside each other, where places are categories
-            shift = 0.0 if is_numeric else 0.5 * ((number + 0.5) / len(lines) - 0.5)
-            _draw(axis, table, name, places, along, others, line, shift, is_numeric)
+        for of_line, line in enumerate(lines):
+            # categories' lines stand beside each other
+            shift = 0.0 if is_numeric else 0.6 * ((of_line + 0.5) / len(lines) - 0.5)
+            points = [
+                (places[names.get(along, "")] + shift, figures[name])
+                for names, figures in zip(table.names, table.figures, strict=True)
+                if tuple(names[title] for title in others) == line and figures[name]
+            ]
+            _draw(axis, sorted(points), ", ".join(line), is_numeric)
         axis.set_title(name)
-        axis.set_xlabel(along)
         if is_numeric:
-            positive = [number for number in numbers if number and number > 0]
-            if len(positive) == len(numbers) and max(positive) > FAR * min(positive):
+            axis.set_xlabel(along)
+            positive = [place for place in places.values() if place > 0]
+            if len(positive) == len(places) and max(positive) > FAR * min(positive):
                 axis.set_xscale("log")
         else:
-            turned = {"rotation": 30, "ha": "right"} if longest > 8 else {}
-            axis.set_xticks(range(len(values)), values, **turned)
-            axis.margins(x=0.1)
-        if len(lines) > 1:
+            axis.set_ylim(len(values) - 0.5, -0.5)
+            axis.set_yticks(range(len(values)), values if number % columns == 0 else [""] * len(values))
+            axis.grid(axis="y", linewidth=0.3)
+        if len(lines) > 1 and number == 0:
             axis.legend(title=", ".join(others), fontsize=7, title_fontsize=7)
     fig.savefig(path, dpi=90)
 
 
-def _draw(
-    axis: Any,
-    table: Table,
-    name: str,
-    places: dict[str, Any],
-    along: str,
-    others: list[str],
-    line: tuple[str, ...],
-    shift: float,
-    joined: bool,
-) -> None:
-    """One line of a panel: means with bars, and a dot for each seed."""
-    chosen = [
-        (places[names.get(along, "")] + shift, figures[name])
-        for names, figures in zip(table.names, table.figures, strict=True)
-        if tuple(names[title] for title in others) == line and figures[name]
-    ]
-    chosen.sort(key=lambda point: point[0])
-    bars = axis.errorbar(
-        [x for x, _ in chosen],
-        [mean(values) for _, values in chosen],
-        [deviation(values) or 0.0 for _, values in chosen],
-        marker="_",
-        markersize=12,
-        capsize=4,
-        linestyle="-" if joined else "none",
-        label=", ".join(line) or None,
-    )
-    colour = bars.lines[0].get_color()
-    dots = [(x, value) for x, values in chosen for value in values]
-    axis.scatter([x for x, _ in dots], [y for _, y in dots], s=14, alpha=0.6, color=colour)
+def _draw(axis: Any, points: list[tuple[float, list[float]]], label: str, is_numeric: bool) -> None:
+    """A line of a panel: (place, a value a seed) of its points, which numbers join and categories don't."""
+    where = [place for place, _ in points]
+    means = [mean(values) for _, values in points]
+    spread = [deviation(values) or 0.0 for _, values in points]
+    dots = [(place, value) for place, values in points for value in values]
+    style = {"capsize": 3, "markersize": 9, "label": label or None}
+    if is_numeric:
+        bars = axis.errorbar(where, means, yerr=spread, marker="_", linestyle="-", linewidth=1, **style)
+    else:
+        bars = axis.errorbar(means, where, xerr=spread, marker="|", linestyle="none", **style)
+        dots = [(value, place) for place, value in dots]
+    axis.scatter([x for x, _ in dots], [y for _, y in dots], s=12, alpha=0.5, color=bars.lines[0].get_color())
 
 
 def _along(table: Table) -> str:
-    """The axis that panels go along; "" of a sweep over seeds alone."""
+    """The axis that a panel goes along; "" of a sweep over seeds alone."""
     for title in table.titles:
         values = {names[title] for names in table.names}
         if len(values) > 1 and all(_number(value) is not None for value in values):

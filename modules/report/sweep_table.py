@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from modules.checks import ConfigurationError, nearest
 from modules.report.journal import measured, read
 
 ALWAYS = ("sample_distance", "steps", "seconds")
+_AFTER = re.compile(r"(?P<step>step_\d{8}_)?(?P<rest>(?!step_\d{8}$).+)")  # not of training's own evaluations
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def table(rows: Sequence[Row], columns: Sequence[str] = ()) -> Table:
     """The table of points; at least one run must be finished.
 
     Args:
-        columns: figures of metrics.jsonl, "steps" or "seconds"; none: what evaluations measured, and ALWAYS.
+        columns: names as `final` gives them; none: what training's evaluations measured, and ALWAYS.
 
     Raises:
         ConfigurationError: a column that no run has.
@@ -105,7 +107,11 @@ def table(rows: Sequence[Row], columns: Sequence[str] = ()) -> Table:
 
 
 def final(run: Path) -> tuple[dict[str, float], list[str]]:
-    """The last value of each figure in metrics.jsonl, with "steps" and "seconds"; names of the chief ones."""
+    """The last value of each figure that a run measured, and the names of the chief ones.
+
+    Those of metrics.jsonl by their names, with "steps" and "seconds"; those of evaluations made of its last
+    step afterwards as FILE:NAME, of evaluations/step_00001000_fid_n2000_seed0.json as fid_n2000_seed0:fid.
+    """
     journal = run / "metrics.jsonl"
     rows = read(journal) if journal.exists() else []
     figures: dict[str, float] = {}
@@ -114,6 +120,11 @@ def final(run: Path) -> tuple[dict[str, float], list[str]]:
     if figures:
         figures["steps"] = figures.pop("step")
         figures["seconds"] = max(row.get("seconds", 0.0) for row in rows)
+    for path in sorted((run / "evaluations").glob("*.json")):
+        name = _AFTER.fullmatch(path.stem)
+        if name and name["step"] in (None, f"step_{figures.get('steps', 0):08d}_"):
+            values = _evaluation(path)
+            figures |= {f"{name['rest']}:{value}": entry["value"] for value, entry in values.items()}
     return figures, measured(rows)
 
 
@@ -150,8 +161,15 @@ def _cell(values: Sequence[float], seeds: int) -> str:
 
 def _notes(run: Path) -> dict[str, str]:
     """What the run's own evaluations say of their values, such as that N is small."""
-    files = sorted((run / "evaluations").glob("step_" + "[0-9]" * 8 + ".json"))
-    if not files:
-        return {}
-    values = json.loads(files[-1].read_text(encoding="utf-8"))["values"]
+    files = [p for p in sorted((run / "evaluations").glob("*.json")) if not _AFTER.fullmatch(p.stem)]
+    values = _evaluation(files[-1]) if files else {}
     return {name: entry["note"] for name, entry in values.items() if "note" in entry}
+
+
+def _evaluation(path: Path) -> dict[str, dict[str, Any]]:
+    """The values of an evaluation's file; none of one that is damaged."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))["values"]
+        return {name: entry for name, entry in values.items() if isinstance(entry["value"], (int, float))}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}

@@ -57,7 +57,7 @@ class Point:
         text = str(self).replace(", ", ",").replace(" ", "_")
         name = re.sub(r"[^\w.=+,-]+", "_", text).strip("_.")
         if name != text or len(name) > LONGEST:
-            digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+            digest = hashlib.sha256(str(self).encode()).hexdigest()[:8]
             name = f"{name[: LONGEST - 9].rstrip('_.')}-{digest}"
         return name
 
