@@ -73,7 +73,7 @@ class Plan:
         """All runs, and a line on each point, when every point has been built as --dry-run builds it.
 
         Raises:
-            UserError: the first fault, with the point it is of.
+            ConfigurationError: the first fault, with the point it is of.
         """
         given = {key_of(text) for text in self.overrides}
         swept = {key_of(b) for axis in self.axes for choice in axis.choices for b in choice.bindings}
@@ -89,7 +89,7 @@ class Plan:
             try:
                 found, line = self._runs(point)
             except UserError as fault:
-                raise type(fault)(f"{point}: {fault}") from fault
+                raise ConfigurationError(f"{point}: {fault}") from fault
             checked.append(found)
             lines.append(line)
         # by seeds, so that early on there's something of every point

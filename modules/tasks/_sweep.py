@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,13 +106,14 @@ def run(arguments: argparse.Namespace) -> int:
 def _train(runs: Sequence[Run], at_once: int, arguments: argparse.Namespace) -> tuple[dict[str, str], int]:
     """Train what isn't finished; why runs failed, by name, and the code of a signal that stopped it."""
     from modules.report.sweep_table import final
+    from modules.run_lock import is_held
     from modules.signals import Signals
     from modules.sweep.workers import Job, work
 
     left = [run for run in runs if not run.is_finished]
     if len(left) < len(runs):
         print(f"{len(runs) - len(left)} of {len(runs)} runs are finished already", flush=True)
-    jobs = {Job(lambda run=run: _words(run, arguments), run.folder, run.log): run for run in left}  # type: ignore[misc]
+    jobs = {Job(partial(_words, run, arguments), run.folder, run.log): run for run in left}
     lengths: dict[Job, int] = {}
     failed: dict[str, str] = {}
     signals = Signals()
@@ -134,6 +136,9 @@ def _train(runs: Sequence[Run], at_once: int, arguments: argparse.Namespace) -> 
             failed[str(jobs[job])] = f"{_last_line(job.log, lengths[job])} (exit code {code}; {job.log})"
             say(job, f"failed with exit code {code}")
 
+    for job in jobs:
+        if is_held(job.folder):  # by what a killed sweep left behind
+            say(job, "waits for the end of a process that is writing it")
     with signals.noted():
         work(list(jobs), at_once, signals, started, ended, _devices())
     return failed, signals.code
