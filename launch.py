@@ -24,6 +24,7 @@ examples:
   python launch.py --gin gin/cdrl_digits.gin --set "Langevin.num_steps=30" --output runs/k30
   python launch.py --gin mine.gin --import my_sampler.py --dry-run
   python launch.py --gin gin/cdrl_digits.gin --output runs/k30 --resume
+  python launch.py --gin gin/cdrl_digits.gin --sweep "Langevin.num_steps=5,10,15" --seeds 3 --jobs 2
   python launch.py --task generate --run runs/k30 --num 64 --seed 0
   python launch.py --task verify --run runs/k30
   python launch.py --task generate --run runs/cond --guidance 0 0.5 1 2 --steps 5 --levels
@@ -37,8 +38,8 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a task; returns the exit code.
 
-    0 done, 2 a fault in what was given, 3 training diverged, 75 stopped and saved by a signal, or left by
-    another process (start it again with --resume), 130 interrupted.
+    0 done, 1 some runs of a sweep failed, 2 a fault in what was given, 3 training diverged, 75 stopped and
+    saved by a signal, or left by another process (start it again with --resume), 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:

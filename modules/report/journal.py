@@ -38,5 +38,17 @@ def read(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def measured(rows: list[dict[str, Any]]) -> list[str]:
+    """Names of the chief values that evaluations wrote, without those of the data and of single modes."""
+    found = [name for row in rows if "evaluation_seconds" in row for name in row]
+    return [
+        name
+        for name in dict.fromkeys(found)
+        if name not in ("step", "seconds", "evaluation_seconds")
+        and not name.startswith("mode_")
+        and not name.endswith("_real")
+    ]
+
+
 def _plain(value: Any) -> Any:
     return float(f"{value:.7g}") if isinstance(value, float) else value

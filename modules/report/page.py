@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from modules.report.curves import figure
-from modules.report.journal import read
+from modules.report.journal import measured, read
 
 PAGE, VALUES = "page.html", "values.png"
 SHOWN = 6  # sample pictures, from the first to the last
@@ -28,11 +28,11 @@ tr:nth-child(odd) { background: #f4f4f4 } pre { background: #f4f4f4; padding: 1e
 def save_page(folder: Path) -> None:
     """Write page.html of what a run folder holds, pictures inside it, and values.png of what was measured."""
     files = sorted((folder / "evaluations").glob("*.json"))
-    measured = [(path, json.loads(path.read_text())) for path in files]
+    values = [(path, json.loads(path.read_text())) for path in files]
     parts = [f"<h1>{html.escape(folder.resolve().name)}</h1>"]
-    if measured:
+    if values:
         _draw_values(folder)
-        parts += ["<h2>Values</h2>", _value_table(measured)]
+        parts += ["<h2>Values</h2>", _value_table(values)]
         if (folder / VALUES).exists():
             parts.append(_picture(folder / VALUES, "values against steps and seconds"))
     if (folder / "curves.png").exists():
@@ -43,8 +43,8 @@ def save_page(folder: Path) -> None:
         chosen = sorted({round(i * last / (SHOWN - 1)) for i in range(SHOWN)})
         grids = [_picture(samples[i], f"samples of fixed seeds, {samples[i].stem}") for i in chosen]
         parts += ["<h2>Samples</h2>", f'<div class="grids">{"".join(grids)}</div>']
-    if measured:
-        path, newest = measured[-1]
+    if values:
+        path, newest = values[-1]
         parts += [f"<h2>How {html.escape(path.name)} was measured</h2>", _table(newest["protocol"])]
     config = folder / "config.gin"
     if config.exists():
@@ -60,8 +60,7 @@ def _draw_values(folder: Path) -> None:
     """values.png: what was measured during training, against steps and against seconds."""
     journal = folder / "metrics.jsonl"
     rows = [row for row in read(journal) if "evaluation_seconds" in row] if journal.exists() else []
-    names = [n for n in (rows[0] if rows else {}) if n not in ("step", "seconds", "evaluation_seconds")]
-    names = [n for n in names if not n.startswith("mode_") and not n.endswith("_real")]
+    names = measured(rows)
     if not names:
         return
     fig, axes = figure(2, len(names), width=3.5 * len(names) + 1, height=6)

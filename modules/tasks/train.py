@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modules.checks import CheckpointError, ConfigurationError, check_integer
+from modules.tasks import _sweep
 
 if TYPE_CHECKING:
     from modules.config import Config
@@ -25,20 +26,26 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     add(
         "--allow-changes",
         action="store_true",
-        help="with --resume: go on although the configuration differs from the run's",
+        help="with --resume: go on although the configuration differs from the run's; with --sweep: go on "
+        "with other points or seeds, and keep the runs that both have",
     )
     add(
         "--allow-inexact",
         action="store_true",
         help="with --resume: start anew what the checkpoint lacks, such as an optimizer's state",
     )
+    _sweep.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, or with --dry-run say what would be trained."""
+    """Train one run or a sweep of them, or with --dry-run say what would be trained."""
+    if _sweep.is_wanted(arguments):
+        return _sweep.run(arguments)
+
     from modules import checkpoints
 
     folder = _folder(arguments)
+    _sweep.check_no_sweep(folder)
     # at once, before anything slow; a new folder is made only when all is well
     with _lock(folder, wanted=folder.is_dir() and _is_main() and not arguments.dry_run) as locked:
         if locked:
