@@ -186,7 +186,8 @@ class Evaluator:
         for metric in evaluation.metrics:
             metric.clear()
             self._give_references(metric)
-        kinds = {metric.takes for metric in evaluation.metrics} - {"density"}
+        # in one order on all processes, which join the kept rows one kind after another
+        kinds = sorted({metric.takes for metric in evaluation.metrics} - {"density"})
         kept = {kind: Rows() for kind in kinds} if bootstrap else {}
         mine = torch.arange(evaluation.num)[runtime.rank :: runtime.num_processes]
         batches = sample_batches(
