@@ -50,8 +50,8 @@ class Desk:
             steps = None
         return Settings(seed, label or NO_CLASS, guidance, steps, self.batch_size)
 
-    def example(self, index: Any) -> Tensor:
-        """An image (c, h, w) of the data.
+    def example(self, index: Any) -> tuple[Tensor, list[str]]:
+        """An image (c, h, w) of the data, and the names of its classes.
 
         Raises:
             ConfigurationError, DataError: an index there isn't; data that can't be opened.
@@ -61,7 +61,9 @@ class Desk:
         last = len(self.examples) - 1
         if not isinstance(index, int) or not 0 <= index <= last:
             raise ConfigurationError(f"the data have images 0..{last}, not {index}")
-        return self.examples.rows(torch.tensor([index]))[0][0]
+        images, labels = self.examples.rows(torch.tensor([index]))
+        known = dict(enumerate(self.examples.class_names))
+        return images[0], [known.get(i, str(i)) for i in labels[0].tolist() if i >= 0]
 
     def on(self, buttons: tuple[Any, Any], answer: Callable, inputs: list[Any], outputs: list[Any]) -> Any:
         """Compute when the first button is pressed, until done or the second is; returns the event.
@@ -109,7 +111,7 @@ def told(function: Callable) -> Callable:
             return function(*values)
         except (UserError, SamplingStoppedError) as fault:
             stopped = isinstance(fault, (StoppedError, SamplingStoppedError))
-            title, seconds = ("Stopped", 4) if stopped else ("Error", 20)
+            title, seconds = ("Stopped", 4) if stopped else ("Error", 12)
             raise gr.Error(one_line(fault), seconds, title=title, print_exception=False) from fault
 
     return inner

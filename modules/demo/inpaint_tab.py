@@ -29,7 +29,7 @@ def inpaint_tab(desk: Desk) -> None:
         gr.Markdown(f"Only images of 1, 3 or 4 channels can be painted on; this run's have {shape[0]}.")
         return
     at_hand = not isinstance(desk.examples, DataError)
-    first = desk.example(0) if at_hand else torch.zeros(shape)
+    first = desk.example(0)[0] if at_hand else torch.zeros(shape)
     image = gr.State(first)
     with gr.Row():
         with gr.Column(scale=3, min_width=420):
@@ -45,6 +45,7 @@ def inpaint_tab(desk: Desk) -> None:
                     elem_id="index",
                 )
                 upload = gr.UploadButton("Upload a picture", file_types=["image"], min_width=120)
+            source = gr.Markdown(_of_the_data(desk, 0) if at_hand else "", elem_id="source")
         with gr.Column(scale=4):
             with gr.Row():
                 known = gr.Dropdown(
@@ -64,17 +65,17 @@ def inpaint_tab(desk: Desk) -> None:
             gr.Markdown("The image, what is known of it, and completions:")
             shown = controls.picture("The image, what is known of it, completions", "inpaint-picture")
 
-    def take(image: Tensor) -> Any:
-        return _unpainted(image), image
-
     def load(index: Any) -> Any:
-        return take(desk.example(index))
+        image, _ = desk.example(index)
+        return _unpainted(image), image, _of_the_data(desk, index)
 
     def read(path: str) -> Any:
-        return take(read_image(Path(path), shape))
+        image = read_image(Path(path), shape)
+        return _unpainted(image), image, f"{Path(path).name}, fitted to {shape[2]} x {shape[1]}"
 
-    index.change(told(load), [index], [board, image], trigger_mode="always_last", **LOOKING)
-    upload.upload(told(read), [upload], [board, image], **LOOKING)
+    taken = [board, image, source]
+    index.change(told(load), [index], taken, trigger_mode="always_last", **LOOKING)
+    upload.upload(told(read), [upload], taken, **LOOKING)
 
     def answer(board: Any, image: Tensor, known: str, completions: int, *rest: Any) -> Any:
         label, guidance, steps, seed, report = rest
@@ -110,6 +111,11 @@ def _board(image: Tensor) -> Any:
 
 def _unpainted(image: Tensor) -> Any:
     return {"background": drawing.canvas(image), "layers": [], "composite": None}
+
+
+def _of_the_data(desk: Desk, index: int) -> str:
+    _, names = desk.example(index)
+    return f"image {index:,} of the data" + (f": {', '.join(names)}" if names else "")
 
 
 def _count(desk: Desk) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import socket
@@ -36,8 +37,9 @@ def need_port(host: str, port: int) -> None:
     except socket.gaierror:
         raise ConfigurationError(f"--host {host} is no address: 127.0.0.1 is this machine's") from None
     except OSError as fault:
+        other = "--host" if fault.errno == errno.EADDRNOTAVAIL else "--port"
         raise ConfigurationError(
-            f"port {port} of {host} cannot be listened on ({fault.strerror}): name another, --port {port + 1}"
+            f"port {port} of {host} cannot be listened on ({fault.strerror}): name another by {other}"
         ) from None
 
 

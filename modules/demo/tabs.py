@@ -55,9 +55,10 @@ def compose(desk: Desk, walk: Any) -> list[Any]:
                         gr.Dropdown(choices, value=first, label=f"Class {i + 1}", min_width=100),
                         gr.Slider(-4, 4, 1, step=0.1, label="Weight", min_width=140, scale=2),
                     ]
-            num, steps, seed = controls.number(run), controls.steps(run), controls.seed(desk.seed)
             buttons = controls.buttons("Compose")
         with gr.Column(scale=5):
+            with gr.Row():
+                num, steps, seed = controls.number(run), controls.steps(run), controls.seed(desk.seed)
             shown = controls.picture("Samples of the composition", "compose-picture")
 
     def answer(num: int, steps: Any, seed: int, *rest: Any) -> Any:
@@ -76,11 +77,10 @@ def levels(desk: Desk, walk: Any, events: list[Any]) -> None:
 
     last = desk.run.method.schedule.num_levels + 1
     gr.Markdown("The last samples or composition on their way down the levels, from noise.")
+    stage = gr.Slider(0, last, last, step=1, label="From noise (0) to samples", elem_id="stage")
+    name = gr.Markdown("Nothing has been sampled yet.", elem_id="stage-name")
     with gr.Row():
-        with gr.Column():
-            stage = gr.Slider(0, last, last, step=1, label="From noise (0) to samples", elem_id="stage")
-            name = gr.Markdown("Nothing has been sampled yet.", elem_id="stage-name")
-            shown = controls.picture("All samples at a level", "stage-picture")
+        shown = controls.picture("All samples at a level", "stage-picture")
         film = controls.picture("The walk", "film")
     gr.Markdown("The first of them level by level, a row each:")
     strip = controls.picture("The first samples, level by level", "strip")
