@@ -45,7 +45,7 @@ def guidance(run: Run) -> Any:
         scale,
         step=0.1,
         label="Guidance",
-        info="0: conditional; more: more typical of the class",
+        info="0: conditional; more: more typical",
         visible=scale is not None,
         min_width=160,
     )
@@ -62,7 +62,7 @@ def steps(run: Run) -> Any:
         num_steps,
         step=1,
         label="Chain steps a level",
-        info=f"{num_steps} as configured; if fewer, longer ones",
+        info=f"{num_steps} as configured",
         visible=num_steps is not None,
         min_width=160,
     )

@@ -41,12 +41,18 @@ class Visitor:
         self.until(lambda: self.text("h1"))
 
     def until(self, seen: Callable[[], Any], seconds: float = 90) -> Any:
-        """The first true value of `seen`, waited for."""
+        """The first true value of `seen`, waited for; the page may change while it's looked at."""
+        from selenium.common.exceptions import StaleElementReferenceException
+
         end = time.monotonic() + seconds
-        while not (value := seen()):
-            assert time.monotonic() < end, f"waited in vain; the page shows {self.text('body')!r}"
+        while time.monotonic() < end:
+            try:
+                if value := seen():
+                    return value
+            except StaleElementReferenceException:
+                pass
             time.sleep(0.2)
-        return value
+        raise AssertionError(f"waited in vain; the page shows {self.text('body')!r}")
 
     def all(self, selector: str) -> list[Any]:
         """Elements by CSS that are shown."""
