@@ -254,7 +254,7 @@ def test_a_fault_is_one_line_in_the_page(visit, tiny_run):
 
 
 def test_computations_show_their_progress_wait_for_each_other_and_stop(visit, tiny_run):
-    visitor = visit(tiny_run, "--set", "Langevin.num_steps=3000")
+    visitor = visit(tiny_run, "--set", "Langevin.num_steps=1000")
     visitor.press("go-sample")
     visitor.until(lambda: "walking down the levels" in visitor.text("#samples-picture"))
     visitor.tab("Compose")
