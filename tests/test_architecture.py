@@ -22,7 +22,7 @@ LAYERS = {
     **dict.fromkeys(("chains", "detection", "landscape", "verdict"), 6),
     **dict.fromkeys(("sampling", "training", "trainer", "guards", "checkpoints", "report", "diary"), 6),
     **dict.fromkeys(("evaluation", "references"), 6),
-    **dict.fromkeys(("config", "runs", "sweep"), 7),
+    **dict.fromkeys(("config", "runs", "sweep", "demo"), 7),
     "tasks": 8,
 }
 

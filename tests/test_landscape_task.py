@@ -79,7 +79,7 @@ FAULTS = {
     "animated images": ("images", ["--animate"], "--animate and --levels are for points"),
     "an index": ("images", ["--between", "0", "1437"], "the run's data have the images 0..1436"),
     "a file": ("images", ["--between", "0", "no.png"], "--between no.png: there is no such file"),
-    "no image": ("images", ["--between", "0", __file__], "cannot be read as an image"),
+    "no image": ("images", ["--between", "0", __file__], "cannot be read as a picture"),
     "a label": ("images", ["--label", "10"], "a label must be in 0..9 (-1 = none), got 10"),
     "label": ("points", ["--label", "1"], "trained without labels"),
     "points": ("images", ["--points", "1"], "--points at least 2"),

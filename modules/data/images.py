@@ -15,11 +15,15 @@ from __future__ import annotations
 import io
 import warnings
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from modules.checks import DataError
+from modules.data.base import to_unit_range
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -51,6 +55,18 @@ def decode_image(source: bytes | str, shape: tuple[int, ...]) -> Tensor:
         raise ValueError(
             f"it is no picture in a format that is read: {', '.join(_known_formats())}"
         ) from None
+
+
+def read_image(path: Path, shape: tuple[int, ...]) -> Tensor:
+    """A picture's file as float32 (channels, height, width) in [-1, 1]; see decode_image.
+
+    Raises:
+        DataError: what is no picture, by its name.
+    """
+    try:
+        return to_unit_range(decode_image(str(path), shape))
+    except Exception as fault:  # Pillow's readers raise errors of many kinds
+        raise DataError(f"{path} cannot be read as a picture: {fault}") from fault
 
 
 @cache

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -52,17 +53,20 @@ def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
     return page
 
 
-def save(picture: Image.Image, path: Path, smallest: int = 320) -> None:
-    """Write a PNG, magnified by a whole factor until its height reaches `smallest` pixels."""
+def magnified(picture: Image.Image, smallest: int) -> Image.Image:
+    """By the largest whole factor that keeps the height within `smallest` pixels; no smaller than it is."""
     factor = max(1, smallest // picture.height)
-    picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST).save(path)
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def save(picture: Image.Image, path: Path, smallest: int = 320) -> None:
+    """Write a PNG, magnified."""
+    magnified(picture, smallest).save(path)
 
 
 def save_film(frames: Sequence[Image.Image], path: Path, smallest: int = 320) -> None:
-    """Write an animated GIF without end, half a second a frame and two the last, magnified as by save."""
-    factor = max(1, smallest // frames[0].height)
-    size = (frames[0].width * factor, frames[0].height * factor)
-    large = [frame.resize(size, Image.Resampling.NEAREST) for frame in frames]
+    """Write an animated GIF without end, half a second a frame and two the last, magnified."""
+    large = [magnified(frame, smallest) for frame in frames]
     durations = [500] * (len(large) - 1) + [2000]
     large[0].save(path, save_all=True, append_images=large[1:], duration=durations, loop=0)
 
@@ -75,8 +79,8 @@ def save_samples(samples: Tensor, levels: Sequence[Tensor], path: Path) -> None:
         levels: x_T ... x_0, each like samples.
     """
     if samples.ndim == 2:
-        names = [f"level {len(levels) - 1 - i}" for i in range(len(levels))]
-        scatter([*levels, samples], [*names, "samples"]).save(path)
+        names = [f"level {len(levels) - 1 - i}" for i in range(len(levels))] + ["samples"]
+        scatter(dict(zip(names, [*levels, samples], strict=True)), reach(samples)).save(path)
         return
     columns = max(1, round(len(samples) ** 0.5))
     rows = -(-len(samples) // columns)
@@ -86,18 +90,22 @@ def save_samples(samples: Tensor, levels: Sequence[Tensor], path: Path) -> None:
     save(side_by_side(grid(samples, columns), walk), path)
 
 
-def scatter(panels: Sequence[Tensor], names: Sequence[str], extent: float | None = None) -> Image.Image:
-    """Points (n, d) of several sets side by side, by their first two coordinates.
+def reach(points: Tensor) -> float:
+    """Half the side of the square about 0 that shows points (n, d), 1.1 at least."""
+    return 1.1 * max(float(points.abs().max()), 1.0)
+
+
+def scatter(panels: Mapping[str, Tensor], extent: float, side: float = 2.2) -> Image.Image:
+    """Points (n, d) of each panel by their first two coordinates, within ±extent.
 
     Args:
-        extent: half the side of what is shown; None: by the last set.
+        side: of a panel, in inches of 110 pixels.
     """
     from modules.report.curves import figure  # late: matplotlib is slow to import
 
-    fig, axes = figure(1, len(panels), width=2.2 * len(panels), height=2.4)
+    fig, axes = figure(1, len(panels), width=side * len(panels), height=side + 0.2)
     fig.subplots_adjust(0.01, 0.02, 0.99, 0.9, wspace=0.05)
-    extent = extent or 1.1 * max(float(panels[-1].abs().max()), 1.0)
-    for axis, points, name in zip(axes.flat, panels, names, strict=True):
+    for axis, (name, points) in zip(axes.flat, panels.items(), strict=True):
         across, up = points[:, 0].cpu(), points[:, min(1, points.shape[1] - 1)].cpu()
         axis.scatter(
             across.numpy(), up.numpy(), s=min(8, max(1, 3000 / len(points))), linewidths=0, alpha=0.5
@@ -105,9 +113,9 @@ def scatter(panels: Sequence[Tensor], names: Sequence[str], extent: float | None
         axis.set(
             xlim=(-extent, extent), ylim=(-extent, extent), xticks=[], yticks=[], title=name, aspect="equal"
         )
-    fig.set_dpi(110)
-    fig.canvas.draw()
-    return Image.fromarray(np.asarray(fig.canvas.buffer_rgba())).convert("RGB")
+    drawn = BytesIO()
+    fig.savefig(drawn, dpi=110)
+    return Image.open(drawn)
 
 
 def _paper(tile: Image.Image) -> int | tuple[int, ...]:

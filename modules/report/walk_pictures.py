@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from modules.report.pictures import grid, save, save_film, scatter
+from modules.report.pictures import grid, reach, save, save_film, scatter
 
 _COLUMNS = 20  # of a sweep's picture, at most
 
@@ -22,7 +22,7 @@ def save_levels(walk: Tensor, folder: Path) -> None:
     if walk.ndim == 3:
         names = [*(f"level {len(walk) - 2 - i}" for i in range(len(walk) - 1)), "samples"]
         extent = 1.1 * float(walk.abs().max())
-        frames = [scatter([points], [name], extent) for points, name in zip(walk, names, strict=True)]
+        frames = [scatter({name: points}, extent) for points, name in zip(walk, names, strict=True)]
     else:
         strips = walk[:, :8].transpose(0, 1).flatten(0, 1)
         save(grid(strips, len(walk)), folder / "levels.png", smallest=640)
@@ -40,7 +40,8 @@ def save_sweep(swept: Mapping[float | None, Tensor], labels: Tensor | None, path
     """
     samples = list(swept.values())
     if samples[0].ndim == 2:
-        scatter(samples, [f"w = {scale:g}" for scale in swept]).save(path)
+        panels = {f"w = {scale:g}": points for scale, points in swept.items()}
+        scatter(panels, reach(samples[-1])).save(path)
         return
     order = torch.arange(len(samples[0]))
     if labels is not None:

@@ -104,8 +104,7 @@ def images_of(paths: list[str] | None, num: int, trained: Run) -> tuple[Tensor, 
 def _pictures(paths: list[Path], shape: tuple[int, ...]) -> Tensor:
     import torch
 
-    from modules.data.base import to_unit_range
-    from modules.data.images import decode_image
+    from modules.data.images import read_image
 
     files: list[Path] = []
     for path in paths:
@@ -114,10 +113,4 @@ def _pictures(paths: list[Path], shape: tuple[int, ...]) -> Tensor:
         files += sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{paths[0]} is an empty folder: --images takes pictures and folders of them")
-    images = []
-    for file in files:
-        try:
-            images.append(decode_image(str(file), shape))
-        except Exception as fault:  # Pillow's readers raise errors of many kinds
-            raise DataError(f"{file} cannot be read as a picture: {fault}") from fault
-    return to_unit_range(torch.stack(images))
+    return torch.stack([read_image(file, shape) for file in files])

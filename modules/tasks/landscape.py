@@ -178,8 +178,7 @@ def _image(trained: Run, name: str) -> Tensor:
     """An image of the run's data by its index, or of a file."""
     import torch
 
-    from modules.data.base import to_unit_range
-    from modules.data.images import decode_image
+    from modules.data.images import read_image
 
     if name.isdigit():
         examples = trained.data.open()
@@ -190,7 +189,4 @@ def _image(trained: Run, name: str) -> Tensor:
         return examples.rows(torch.tensor([int(name)]))[0][0]
     if not Path(name).is_file():
         raise DataError(f"--between {name}: there is no such file; an index is a whole number from 0")
-    try:
-        return to_unit_range(decode_image(name, trained.data.shape))
-    except (OSError, ValueError) as fault:
-        raise DataError(f"--between {name} cannot be read as an image: {fault}") from fault
+    return read_image(Path(name), trained.data.shape)

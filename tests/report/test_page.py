@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,8 +16,7 @@ from PIL import Image
 from modules.report.measured import Measured
 from modules.report.page import save_page
 from modules.report.pictures import save_samples
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+from tests.browser import BROWSER, FLAGS, needs_browser
 
 
 @pytest.fixture
@@ -87,7 +85,7 @@ def test_a_young_run_has_a_page(tmp_path):
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")
+@needs_browser
 def test_a_browser_shows_it(folder, tmp_path):
     """Every picture loads, nothing is complained of, and the screenshot is no blank."""
     probe = (
@@ -97,7 +95,7 @@ def test_a_browser_shows_it(folder, tmp_path):
     )
     page = tmp_path / "probe.html"
     page.write_text((folder / "page.html").read_text().replace("</body>", probe + "</body>"))
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    command = [str(BROWSER), *FLAGS, "--hide-scrollbars"]
     command += [
         "--enable-logging=stderr",
         "--window-size=1200,2400",
