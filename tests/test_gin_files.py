@@ -32,7 +32,11 @@ SHRINK = {
     "Langevin": ["Langevin.num_steps=1"],
     "WarmStart": ["WarmStart.num_steps=1", "WarmStart.energy_start=0"],
 }
-COLUMNS = {"uoft-cs/cifar10": ("img", 10), "benjamin-paine/imagenet-1k-32x32": ("image", 1000)}
+COLUMNS = {
+    "uoft-cs/cifar10": ("img", 10),
+    "benjamin-paine/imagenet-1k-32x32": ("image", 1000),
+    "ylecun/mnist": ("image", 10),
+}
 """Of the sets on the Hub: the column of images, and the number of classes."""
 
 # Parameters of the networks at the papers' sizes: the published ones of 32x32 (spec §7: 34.8M and 3.8M).
