@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, help="in place of the cases' own")
     parser.add_argument("--rounds", type=int, help="in place of the cases' own")
     parser.add_argument("--precision", choices=("no", "bf16"), default="no", help="of the fast side")
+    parser.add_argument("--compile", help="of the fast side's chains: Langevin.compile's modes")
     parser.add_argument("--json", help="append a line a case here")
     parser.add_argument("--alone", choices=("plain", "fast", "saving"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -57,7 +58,8 @@ def main() -> None:
         print(json.dumps(alone(CASES[arguments.cases[0]], arguments)))
         return
     for name in arguments.cases:
-        figures = {"case": name, "precision": arguments.precision, **measure(name, arguments)}
+        figures = {"case": name, "precision": arguments.precision, "compile": arguments.compile}
+        figures |= measure(name, arguments)
         print("\n".join(f"{name}  {key:<28}{value}" for key, value in figures.items()), flush=True)
         if arguments.json:
             with open(arguments.json, "a") as file:
@@ -65,15 +67,18 @@ def main() -> None:
 
 
 class Fast:
-    """The library's own step, chain and sampling, on its defaults."""
+    """The library's own step, chain and sampling, on its defaults but for the switches named."""
 
-    def __init__(self, case: Case, precision: str, save_memory: bool = False) -> None:
+    def __init__(
+        self, case: Case, precision: str, compile: str | None = None, save_memory: bool = False
+    ) -> None:
         self.method = case.method(save_memory)
+        self.method.sampler = Langevin(case.num_steps, compile=compile)
         self.runtime = Runtime(precision, trackers=())
         rule = AdamW(clip_norm=1.0)
         rules = {"energy": rule, "initializer": rule}
         self.training = Training(self.method, rules, EMA(), self.runtime, seed=0)
-        self.generation = Generation(Langevin(case.num_steps), NoGuidance(), denoise_factor=0.0)
+        self.generation = Generation(self.method.sampler, NoGuidance(), denoise_factor=0.0)
 
     def step(self, x: Tensor, rows: list[range] | None = None) -> None:
         none = torch.full((len(x),), -1, device=x.device)
@@ -100,7 +105,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, object]:
     """Every figure of a case."""
     case = CASES[name]
     batch, rounds = arguments.batch_size or case.batch_size, arguments.rounds or case.rounds
-    fast = Fast(case, arguments.precision)
+    fast = Fast(case, arguments.precision, arguments.compile)
     device = fast.runtime.device
     old = case.method().to(device).train()
     reference = PlainTraining(old)
@@ -140,7 +145,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, object]:
 
     figures["first step: s"], figures["peak memory of a step: MB"] = {}, {}
     for side in ("plain", "fast", "saving"):
-        result = _in_a_process(name, batch, side, arguments.precision)
+        result = _in_a_process(name, batch, side, arguments)
         figures["first step: s"][side] = result["first_step_s"]  # type: ignore[index]
         figures["peak memory of a step: MB"][side] = result["peak_mb"]  # type: ignore[index]
     if len(old.energy.shape) == 3:
@@ -162,7 +167,7 @@ def alone(case: Case, arguments: argparse.Namespace) -> dict[str, float]:
         reference.method.to(device)
         step = reference.step
     else:
-        fast = Fast(case, arguments.precision, save_memory=arguments.alone == "saving")
+        fast = Fast(case, arguments.precision, arguments.compile, arguments.alone == "saving")
         device, step = fast.runtime.device, fast.step
     x = torch.rand(batch, *case.energy().shape, device=device) * 2 - 1
     before = _memory_mb(device)
@@ -188,9 +193,10 @@ def _memory_mb(device: torch.device, peak: bool = False) -> float:
     return int(status.split(f"{field}:")[1].split()[0]) / 2**10
 
 
-def _in_a_process(name: str, batch: int, side: str, precision: str) -> dict[str, float]:
+def _in_a_process(name: str, batch: int, side: str, arguments: argparse.Namespace) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.speed", "--cases", name, "--alone", side]
-    command += ["--batch-size", str(batch), "--precision", precision]
+    command += ["--batch-size", str(batch), "--precision", arguments.precision]
+    command += ["--compile", arguments.compile] if arguments.compile else []
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
     return json.loads(done.stdout.splitlines()[-1])
 
