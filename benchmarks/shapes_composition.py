@@ -15,6 +15,7 @@ import argparse
 import sys
 
 from benchmarks.judge_shapes import Judge, parse
+from benchmarks.ranges import spread
 from modules import runs
 from modules.checks import UserError
 from modules.data.base import to_unit_range
@@ -61,11 +62,7 @@ def _measure(args: argparse.Namespace) -> None:
                 if unwanted:
                     shares[args.without] = judge(images, unwanted)[args.without]
                 found.append(shares)
-            cells = []
-            for name in names:
-                shares_of = [100 * shares[name] for shares in found]
-                mean = sum(shares_of) / len(shares_of)
-                cells.append(f"{f'{mean:.1f} ({min(shares_of):.1f}-{max(shares_of):.1f})':>20}")
+            cells = [f"{spread([shares[name] for shares in found]):>20}" for name in names]
             print(f"{weight:<6g}  {without:<7g}  " + "  ".join(cells), flush=True)
 
 

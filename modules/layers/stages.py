@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -50,11 +49,20 @@ class FunctionStage(Stage):
 
 @dataclass(frozen=True)
 class ConvStage(Stage):
-    """A convolution with its weight (out, in, k, k) and bias."""
+    """A convolution with its weight (out, in, k, k) and bias.
+
+    At stride 1 its transposed derivative is the convolution with `mirrored` (in, out, k, k), which a snapshot
+    without gradients turns round ahead: torch's own gradient of a convolution does so at every call.
+    """
 
     weight: Tensor
     bias: Tensor | None
     stride: int = 1
+    mirrored: Tensor | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.stride == 1 and not torch.is_grad_enabled():
+            object.__setattr__(self, "mirrored", _mirrored(self.weight))
 
     def __call__(self, h: Tensor) -> Tensor:
         return F.conv2d(h, self.weight, self.bias, self.stride, self.weight.shape[-1] // 2)
@@ -67,18 +75,16 @@ class ConvStage(Stage):
         """The gradient in an input of `shape`."""
         padding = self.weight.shape[-1] // 2
         if self.stride == 1:
-            return F.conv2d(g, self.mirrored, None, 1, padding)
+            mirrored = _mirrored(self.weight) if self.mirrored is None else self.mirrored
+            return F.conv2d(g, mirrored, None, 1, padding)
         return conv2d_input(shape, self.weight, g, self.stride, padding)
 
-    @cached_property
-    def mirrored(self) -> Tensor:
-        """The weight (in, out, k, k) of the convolution that is the transposed derivative at stride 1.
 
-        Once a chain: a convolution's gradient as torch has it turns the weight round at every call.
-        """
-        mirrored = self.weight.flip(2, 3).transpose(0, 1)
-        rows = self.weight.is_contiguous()
-        return mirrored.contiguous(memory_format=torch.contiguous_format if rows else torch.channels_last)
+def _mirrored(weight: Tensor) -> Tensor:
+    """Kernels (out, in, k, k) turned round, (in, out, k, k), in the same memory format."""
+    rows = weight.is_contiguous()
+    turned = weight.flip(2, 3).transpose(0, 1)
+    return turned.contiguous(memory_format=torch.contiguous_format if rows else torch.channels_last)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from modules.energies.mlp import MLPEnergy
 from modules.energies.resnet import CooperativeResNet
 from modules.noise import Noise
 from modules.recovery import RecoveryPotential
+from modules.samplers import langevin
 from modules.samplers.langevin import Langevin
 from modules.schedules import CosineSchedule
 from modules.types import Transition
@@ -67,6 +68,27 @@ def test_a_compiled_chain_is_the_eager_one(make) -> None:
         with torch.no_grad():
             for p in energy.parameters():
                 p.add_(0.1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MLPEnergy((3,), width=16, depth=1),
+        lambda: CooperativeResNet((1, 8, 8), channels=8, channel_mult=(1, 2), num_blocks=1),
+    ],
+    ids=["MLP", "CDRL"],
+)
+def test_a_step_is_one_graph(make) -> None:
+    """Nothing in it stops the compiler: a break would cost more than compiling gains."""
+    energy = make()
+    transition = CosineSchedule().transition(torch.tensor([6, 1, 2, 4]))
+    x_t, y, z = torch.randn(3, 4, *energy.shape)
+    size = torch.full((4, *[1] * len(energy.shape)), 0.1)
+    step = torch.compile(langevin._step, backend="eager", fullgraph=True, dynamic=False)
+    with torch.no_grad():
+        potential = RecoveryPotential(energy.at(transition), transition, x_t)
+        got, wanted = (f(potential, y, size, size, z, None)[0] for f in (step, langevin._step))
+    torch.testing.assert_close(got, wanted)
 
 
 def test_an_unknown_way_to_compile_is_named() -> None:
