@@ -56,7 +56,8 @@ def _measure(args: argparse.Namespace) -> None:
             shares(judge, to_unit_range(to_bytes(run.generate(args.num, seed=seed).x)), classes)
             for seed in args.seeds
         ]
-        print(f"{name:10}" + "  ".join(f"{spread(column):>20}" for column in zip(*found, strict=True)), flush=True)
+        cells = [f"{spread(column):>20}" for column in zip(*found, strict=True)]
+        print(f"{name:10}" + "  ".join(cells), flush=True)
 
 
 def _classes(run: runs.Run) -> Tensor:
