@@ -17,12 +17,12 @@ from modules import checkpoints, runs
 from modules.report.measured import Measured
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("sweep", type=Path, help="the sweep's folder")
     parser.add_argument("--num", type=int, default=1000, help="samples of each run (default 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default 0)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     judge = None
     for folder in sorted(path.parent for path in arguments.sweep.rglob(runs.CONFIG)):
         place = folder / "evaluations" / "judged.json"

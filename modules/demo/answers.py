@@ -109,8 +109,8 @@ def compose(
 
 def inpaint(
     run: Run, image: Tensor, known: Tensor, completions: int, settings: Settings, report: Report
-) -> Tensor:
-    """Completions (k, c, h, w) of an image, those of `--task inpaint` for the first image (spec §8).
+) -> Sampled:
+    """Completions (k, c, h, w) of an image, and their levels: those of `--task inpaint` for the first image.
 
     Args:
         image: (c, h, w), in [-1, 1].
@@ -124,9 +124,9 @@ def inpaint(
         raise ConfigurationError("nothing is to be found: paint over a part of the image")
     labels = _labels(run, settings.label, 1)
     ready = _ready(run, completions, settings, report)
-    return ready.inpaint(
+    return ready.inpaint_by_level(
         image[None], known, completions, labels, settings.guidance, settings.seed, settings.batch_size
-    )[0]
+    )
 
 
 def _labels(run: Run, label: str, num: int) -> Tensor | None:

@@ -13,21 +13,25 @@ from modules.checks import DataError, one_line
 from modules.data.images import MODES, read_image
 from modules.demo import answers, controls, drawing
 from modules.demo.desk import LOOKING, Desk, told
+from modules.demo.walks import walk_of
 
 _COLOUR = "#e8374a"
 
 
-def inpaint_tab(desk: Desk) -> None:
-    """An image of the data or an uploaded one, a brush, masks by name, and completions."""
+def inpaint_tab(desk: Desk, walk: Any) -> list[Any]:
+    """An image of the data or an uploaded one, a brush, masks by name, and completions.
+
+    Returns the event that fills the state `walk`, if there is one.
+    """
     import gradio as gr
 
     run, shape = desk.run, desk.run.energy.shape
     if not answers.is_of_images(run):
         gr.Markdown("Inpainting is for images; this run's data are points.")
-        return
+        return []
     if shape[0] not in MODES:
         gr.Markdown(f"Only images of 1, 3 or 4 channels can be painted on; this run's have {shape[0]}.")
-        return
+        return []
     at_hand = not isinstance(desk.examples, DataError)
     first = desk.example(0)[0] if at_hand else torch.zeros(shape)
     image = gr.State(first)
@@ -82,10 +86,10 @@ def inpaint_tab(desk: Desk) -> None:
         settings = desk.settings(seed, label, guidance, steps)
         mask = drawing.known_part(board["layers"] if board else [], known, shape, seed)
         found = answers.inpaint(run, image, mask, completions, settings, report)
-        return drawing.completed(image, mask, found)
+        return drawing.completed(image, mask, found.x), walk_of(found)
 
     inputs = [board, image, known, completions, label, guidance, steps, seed]
-    desk.on(buttons, answer, inputs, [shown])
+    return [desk.on(buttons, answer, inputs, [shown, walk])]
 
 
 def _board(image: Tensor) -> Any:

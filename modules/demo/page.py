@@ -39,7 +39,7 @@ def page(run: Run, folder: Path, seed: int = 0, batch_size: int = 256) -> Blocks
             with gr.Tab("Compose"):
                 events += tabs.compose(desk, walk)
             with gr.Tab("Inpaint"):
-                inpaint_tab(desk)
+                events += inpaint_tab(desk, walk)
             with gr.Tab("Levels"):
                 tabs.levels(desk, walk, events)
     blocks.queue(default_concurrency_limit=1, api_open=False)

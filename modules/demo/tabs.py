@@ -1,4 +1,4 @@
-"""The tabs of samples, of compositions, and of the levels of either."""
+"""The tabs of samples, of compositions, and of the levels of all that is drawn."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def levels(desk: Desk, walk: Any, events: list[Any]) -> None:
     import gradio as gr
 
     last = desk.run.method.schedule.num_levels + 1
-    gr.Markdown("The last samples or composition on their way down the levels, from noise.")
+    gr.Markdown("The last samples, composition or completions on their way down the levels, from noise.")
     stage = gr.Slider(0, last, last, step=1, label="From noise (0) to samples", elem_id="stage")
     name = gr.Markdown("Nothing has been sampled yet.", elem_id="stage-name")
     with gr.Row():
@@ -87,7 +87,7 @@ def levels(desk: Desk, walk: Any, events: list[Any]) -> None:
 
     def look(walk: Walk | None, stage: int) -> Any:
         if walk is None:
-            raise ConfigurationError("there are no samples yet: sample or compose something first")
+            raise ConfigurationError("there are no samples yet: sample, compose or inpaint something first")
         return walk.names[int(stage)], walk.picture(int(stage))
 
     def fill(walk: Walk, stage: int) -> Any:

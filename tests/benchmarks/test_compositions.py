@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import torch
 
-from benchmarks import digits_product
+import launch
+from benchmarks import digits_product, judge_sweep, shapes_composition
 from benchmarks.judge_digits import Judge, real_digits
 from benchmarks.ranges import spread
+from modules import checkpoints, runs
+from tests.tiny import TINY
 
 torch.set_num_threads(1)
 
@@ -45,3 +51,63 @@ def test_the_product_of_two_runs_is_measured_beside_each(judge, unlabelled, caps
     assert rows[1].split()[2:] == rows[2].split()[2:] == rows[3].split()[3:]
     assert digits_product.main(["/nowhere", str(unlabelled)]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_of_a_sweep_the_finished_runs_are_judged_once(judge, tiny_run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(judge_sweep.Judge, "fit", lambda: judge)
+    finished, unfinished = (tmp_path / name / "seed_0" for name in ("a", "b"))
+    for folder in (finished, unfinished):
+        shutil.copytree(tiny_run, folder)
+    for path in checkpoints.all_of_run(unfinished):
+        if checkpoints.step_of(path) == 4:
+            shutil.rmtree(path)
+    assert checkpoints.all_of_run(unfinished)
+    words = [str(tmp_path), "--num", "20", "--seed", "3"]
+    judge_sweep.main(words)
+    (file,) = tmp_path.rglob("judged.json")
+    assert file == finished / "evaluations" / "judged.json"
+    text = file.read_text()
+    wanted = judge(runs.load(tiny_run).generate(20, seed=3).x)
+    values = json.loads(text)["values"]
+    assert {name: values[name]["value"] for name in wanted} == pytest.approx(wanted)
+    assert json.loads(text)["protocol"]["step"] == 4
+    assert capsys.readouterr().out.startswith(f"{finished}: recognised ")
+    judge_sweep.main(words)
+    assert file.read_text() == text and not capsys.readouterr().out
+
+
+def test_shares_of_composed_shapes_against_weights(shapes_run, capsys):
+    words = [str(shapes_run), "--asked", "colour=red", "shape=cross", "--weights", "1", "2"]
+    words += [
+        "--without",
+        "place=upper left",
+        "--without-weights",
+        "0",
+        "-1",
+        "--num",
+        "3",
+        "--seeds",
+        "0",
+        "1",
+    ]
+    assert shapes_composition.main(words) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    names = ["weight", "without", "recognised", "colour=red", "shape=cross", "all", "place=upper left"]
+    assert head.split() == " ".join(names).split()
+    assert [row.split()[:2] for row in rows] == [["1", "0"], ["1", "-1"], ["2", "0"], ["2", "-1"]]
+    assert all(row.count("(") == 5 for row in rows)
+    assert shapes_composition.main([str(shapes_run), "--asked", "colour=mauve"]) == 2
+    assert "mauve" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def shapes_run(tmp_path_factory):
+    """A run on the shapes of one step, with the smallest networks."""
+    folder = tmp_path_factory.mktemp("shapes")
+    text = TINY.replace('include "data/digits.gin"', 'include "data/shapes.gin"').replace(
+        "NUM_STEPS = 4", "NUM_STEPS = 1"
+    )
+    (folder / "tiny.gin").write_text(text.replace("sample_every = 4", "sample_every = 0"))
+    command = ["--gin", str(folder / "tiny.gin"), "--set", "NUM_CLASSES=14", "--output", str(folder / "run")]
+    assert launch.main(command) == 0
+    return folder / "run"

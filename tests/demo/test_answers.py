@@ -67,10 +67,11 @@ def test_completions_are_those_of_the_task(run):
     image, known = torch.linspace(-1, 1, 64).view(1, 8, 8), torch.arange(8).expand(8, 8) < 5
     settings = Settings(2, "7", 0.5, 1)
     found = answers.inpaint(run, image, known, 3, settings, silent)
-    assert found.shape == (3, 1, 8, 8)
-    assert torch.equal(found[..., :5], image[..., :5].expand(3, 1, 8, 5))
+    assert found.x.shape == (3, 1, 8, 8)
+    assert len(found.levels) == run.method.schedule.num_levels + 1
+    assert torch.equal(found.x[..., :5], image[..., :5].expand(3, 1, 8, 5))
     expected = run.with_steps(1).inpaint(image[None], known, 3, 7, 0.5, seed=2)[0]
-    assert torch.equal(found, expected) and not torch.equal(found[0], found[1])
+    assert torch.equal(found.x, expected) and not torch.equal(found.x[0], found.x[1])
 
 
 def test_the_report_comes_once_a_level_of_each_batch_and_can_stop(run):

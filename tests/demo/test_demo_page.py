@@ -197,6 +197,10 @@ def test_paint_is_filled_and_the_rest_stays(visit, tiny_run):
     for completion in completions:
         assert (completion == truth)[kept].all()
     assert any((completion != truth)[hidden].any() for completion in completions)
+    visitor.tab("Levels")
+    _, picture = visitor.picture("stage-picture")
+    assert abs(_cells(picture, columns=3)[0] - completions[0]).max() <= 1
+    _sound(visitor)
 
 
 def _cells(picture, columns: int) -> list[np.ndarray]:
