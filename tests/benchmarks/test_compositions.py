@@ -10,17 +10,12 @@ import torch
 
 import launch
 from benchmarks import digits_product, judge_sweep, shapes_composition
-from benchmarks.judge_digits import Judge, real_digits
+from benchmarks.judge_digits import real_digits
 from benchmarks.ranges import spread
 from modules import checkpoints, runs
 from tests.tiny import TINY
 
 torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def judge() -> Judge:
-    return Judge.fit()
 
 
 def test_spread_is_mean_and_range_in_percent():

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from benchmarks import judge_digits, judge_points
-from benchmarks.judge_digits import ConvolutionalClassifier, Judge, real_digits
+from benchmarks.judge_digits import ConvolutionalClassifier, real_digits
 from benchmarks.judge_points import PointsJudge, density_kl
 from modules.checks import DataError
 from modules.metrics.grid_kl import square_grid
@@ -28,11 +28,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def judge(one_thread) -> Judge:
-    return Judge.fit(seed=0)
 
 
 @pytest.fixture(scope="module")

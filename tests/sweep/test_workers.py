@@ -78,7 +78,8 @@ def test_a_fault_of_ours_leaves_no_process_behind(tmp_path):
     def broken(job: Job, code: int) -> None:
         raise ZeroDivisionError
 
-    jobs = _jobs(tmp_path, ["exit 0", "trap 'touch \"$0/told\"; exit' TERM; while :; do sleep 0.05; done"])
+    listening = 'trap \'touch "$0/told"; exit\' TERM; touch "$0/ready"; while :; do sleep 0.05; done'
+    jobs = _jobs(tmp_path, ['while [ ! -e "$0/ready" ]; do sleep 0.02; done', listening])
     with pytest.raises(ZeroDivisionError):
         work(jobs, 2, Signals(), lambda job: None, broken)
     deadline = time.monotonic() + 20
