@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,41 @@ def evaluated(home, tiny_run, tmp_path_factory):
     return folder
 
 
+def test_a_run_with_modules_of_its_own_needs_to_be_trusted(home, tiny_run, tmp_path, capsys, monkeypatch):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    (tmp_path / "bound_to_a_run.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    saved = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**saved, "imports": ["bound_to_a_run"]}))
+    words = ["--metrics", "recognised", "--num", "20", *EXTRACTOR]
+    assert _evaluate(run, tmp_path / "out", *words) == 2
+    assert "bound_to_a_run" in capsys.readouterr().err
+    assert _evaluate(run, tmp_path / "out", *words, "--trust-imports") == 0
+
+
+def test_each_way_of_measuring_has_a_file_of_its_own(home, tiny_run, tmp_path):
+    """And metrics and extractors can be given by --set alone."""
+    usual = ["--metrics", "recognised", "--num", "20", "--set", "Evaluation.extractor=@DigitsClassifier()"]
+    ways = [
+        [],
+        ["--label", "3"],
+        ["--weights", "live"],
+        ["--repeats", "2"],
+        ["--set", "Langevin.num_steps=1"],
+    ]
+    for way in ways:
+        assert _evaluate(tiny_run, tmp_path, *usual, *way) == 0
+    parts = [
+        path.stem.removeprefix("step_00000004_recognised_n20_seed0_") for path in tmp_path.glob("*.json")
+    ]
+    assert sorted(part.rpartition("set")[0] for part in parts) == ["", "", "label3_", "live_", "repeats2_"]
+    assert len(set(parts)) == len(ways)
+    by_set = ["--set", "Evaluation.metrics=[@Recognised()]", "--num", "20", *EXTRACTOR]
+    assert _evaluate(tiny_run, tmp_path / "set", *by_set) == 0
+    assert _read(tmp_path / "set")["protocol"]["set"] == ["Evaluation.metrics=[@Recognised()]", EXTRACTOR[1]]
+
+
 def test_values_are_those_of_the_metrics_on_the_runs_samples(evaluated, tiny_run):
     labels = torch.arange(40) % 10
     here = to_bytes(runs.load(tiny_run).generate(40, labels, seed=3).x)
@@ -97,7 +133,8 @@ def test_the_protocol_is_part_of_the_number(evaluated, tiny_run, capsys):
     assert (reference["count"], reference["of"], reference["data"]["part"]) == (1437, 1437, "train")
     assert features["extractor"] == "DigitsClassifier" and len(features["weights"]) == 64
     (path,) = evaluated.glob("*.json")
-    assert path.name.startswith("step_00000004_fid-kid-") and path.name.endswith("_n40_seed3.json")
+    assert path.name.startswith("step_00000004_fid-kid-") and "_n40_seed3_set" in path.name
+    assert protocol["set"] == [EXTRACTOR[1]]
 
 
 def test_what_is_printed_holds_values_and_protocol(home, tiny_run, tmp_path, capsys):
@@ -185,7 +222,9 @@ def test_a_sweep_over_guidance_scales(home, tiny_run, tmp_path):
     """Each scale's file holds what one scale alone gives; a table and a picture show them all."""
     options = ["--metrics", "fid,recognised", "--num", "20", "--repeats", "2", *EXTRACTOR]
     assert _evaluate(tiny_run, tmp_path / "all", *options, "--guidance", "2", "0", "-0.5") == 0
-    stem = "step_00000004_fid-recognised_n20_seed0_guidance"
+    (table,) = (tmp_path / "all").glob("*.csv")
+    stem = table.stem
+    assert stem.startswith("step_00000004_fid-recognised_n20_seed0_repeats2_set")
     assert {path.name for path in (tmp_path / "all").iterdir()} == {
         f"{stem}2.json", f"{stem}0.json", f"{stem}-0.5.json", f"{stem}.csv", f"{stem}.png"
     }  # fmt: skip

@@ -41,6 +41,28 @@ def test_it_writes_each_image_and_a_grid(five, tiny_run):
     assert grid.width > grid.height >= 300
 
 
+def test_nothing_of_an_earlier_command_stays_among_the_images(tiny_run, tmp_path):
+    (tmp_path / "mine.png").touch()
+    assert _generate(tiny_run, tmp_path, "--num", "3", "--guidance", "0", "1", "--levels") == 0
+    assert _generate(tiny_run, tmp_path, "--num", "3", "--format", "npz") == 0
+    assert {p.name for p in tmp_path.iterdir()} == {"mine.png", "samples.npz", "grid.png"}
+    assert _generate(tiny_run, tmp_path, "--num", "2") == 0
+    assert {p.name for p in tmp_path.iterdir()} == {"mine.png", "000000.png", "000001.png", "grid.png"}
+
+
+@pytest.mark.parametrize(
+    "words", [["--dry-run"], ["--resume"], ["--gin", "gin/cdrl_digits.gin"]], ids=lambda w: w[0]
+)
+def test_what_only_training_reads_is_refused(tiny_run, tmp_path, capsys, words):
+    for task in ("generate", "evaluate", "verify", "chains"):
+        command = ["--task", task, "--run", str(tiny_run), "--output", str(tmp_path / "x"), *words]
+        assert launch.main(command) == 2
+        assert capsys.readouterr().err == (
+            f"error: {words[0]} is for training: --task {task} takes what --run holds, and --set over it\n"
+        )
+    assert not (tmp_path / "x").exists()
+
+
 def test_the_batch_size_makes_no_difference(five, tiny_run, tmp_path):
     assert _generate(tiny_run, tmp_path, "--num", "5", "--seed", "3", "--batch-size", "2") == 0
     one, other = _pictures(five), _pictures(tmp_path)

@@ -31,8 +31,7 @@ def load_run(
     checkpoint: Path | None = None,
 ) -> Run:
     """The run of --run, at --checkpoint unless another is named; parts: see runs.load."""
-    if not arguments.run:
-        raise ConfigurationError(f"--task {arguments.task} needs a trained run: --run runs/NAME")
+    need_run(arguments)
     at_least_one(arguments, "batch_size")
 
     from modules import runs
@@ -46,6 +45,18 @@ def load_run(
         arguments.trust_imports,
         parts,
     )
+
+
+def need_run(arguments: argparse.Namespace) -> None:
+    """Raise where --run is missing, or an option is given that only training reads."""
+    if not arguments.run:
+        raise ConfigurationError(f"--task {arguments.task} needs a trained run: --run runs/NAME")
+    for option in ("gin", "resume", "dry_run"):
+        if getattr(arguments, option):
+            name = option.replace("_", "-")
+            raise ConfigurationError(
+                f"--{name} is for training: --task {arguments.task} takes what --run holds, and --set over it"
+            )
 
 
 def at_least_one(arguments: argparse.Namespace, *names: str) -> None:

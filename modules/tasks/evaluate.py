@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from modules.checks import ConfigurationError, nearest
 from modules.tasks import _options
 
 if TYPE_CHECKING:
+    from modules.evaluation import Evaluation
     from modules.report.measured import Measured
 
 
@@ -40,14 +43,13 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     )
     add("--batch-size", type=int, help="samples at once on a device (default: the run's)")
     add("--statistics", metavar="NPZ", help="published statistics mu, sigma to compare with, for fid")
-    add("--checkpoint", metavar="DIR", help="a checkpoint of the run (default: the newest)")
+    add("--checkpoint", metavar="DIR", help='a checkpoint of the run, or "best" (default: the newest)')
     add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the values and their protocol, and save both as JSON."""
-    if not arguments.run:
-        raise ConfigurationError("--task evaluate needs a trained run: --run runs/NAME")
+    _options.need_run(arguments)
     if arguments.repeats < 1:
         raise ConfigurationError("--repeats must be at least 1")
     if arguments.bootstrap < 0 or arguments.bootstrap == 1:
@@ -58,7 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
     from modules.report.measured import averaged
     from modules.report.page import save_page
 
-    saved = runs.saved_config(Path(arguments.run), (), arguments.imports)  # whose modules may bring metrics
+    # its modules may bring metrics; overrides may name what is to be measured, and by what
+    saved = runs.saved_config(
+        Path(arguments.run), arguments.overrides, arguments.imports, arguments.trust_imports
+    )
     settings = ["Trainer.evaluation=@Evaluation()"]
     if arguments.metrics:
         settings.append(
@@ -71,8 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
             settings.append(f"Evaluation.{key}={value}")
     if arguments.statistics:
         settings.append(f"Evaluation.statistics={arguments.statistics!r}")
-    given = "".join(arguments.overrides)
-    if not runs.is_bound(saved, "Evaluation.extractor") and "Evaluation.extractor" not in given:
+    if not runs.is_bound(saved, "Evaluation.extractor"):
         raise ConfigurationError(
             "the run's configuration names no extractor: add --set 'Evaluation.extractor=@InceptionV3()', "
             "@RawPixels() or another"
@@ -83,9 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.weights,
         [*settings, *arguments.overrides],
         arguments.imports,
+        arguments.trust_imports,
     )
     evaluation, method = trained.evaluation, trained.method
-    assert evaluation is not None
+    if evaluation is None:
+        raise ConfigurationError("--set Trainer.evaluation=None leaves nothing that measures: leave it out")
     if arguments.bootstrap and evaluation.num < LEAST:
         raise ConfigurationError(
             f"--bootstrap draws halves of at least {LEAST} samples, got --num {evaluation.num}"
@@ -96,9 +102,9 @@ def run(arguments: argparse.Namespace) -> int:
     evaluator = evaluation.open(trained.data, trained.runtime, method.energy.num_classes)
     models = method.energy, method.initializer
     place = {"run": str(trained.folder), "step": trained.step, "weights": arguments.weights}
+    place |= {"set": arguments.overrides} if arguments.overrides else {}
     folder = Path(arguments.output or Path(arguments.run) / "evaluations")
-    names = "-".join(metric.label for metric in evaluation.metrics)
-    path = folder / f"step_{trained.step:08d}_{names}_n{evaluation.num}_seed{arguments.seed}.json"
+    path = folder / f"{_name(arguments, trained.step, evaluation)}.json"
     swept: dict[float, Measured] = {}
     for scale, generation in generations.items():
         measured = averaged(
@@ -123,6 +129,28 @@ def run(arguments: argparse.Namespace) -> int:
             save_page(trained.folder)
     trained.runtime.finish()
     return 0
+
+
+def _name(arguments: argparse.Namespace, step: int, evaluation: Evaluation) -> str:
+    """Of the file of values: what was measured, and all options that are not as usual."""
+    metrics = "-".join(metric.label for metric in evaluation.metrics)
+    parts = [f"step_{step:08d}", metrics, f"n{evaluation.num}", f"seed{arguments.seed}"]
+    if arguments.repeats > 1:
+        parts.append(f"repeats{arguments.repeats}")
+    if arguments.label is not None:
+        parts.append(f"label{_plain(arguments.label)}")
+    if arguments.weights != "ema":
+        parts.append(arguments.weights)
+    if arguments.statistics:
+        parts.append(f"against_{_plain(Path(arguments.statistics).stem)}")
+    if arguments.overrides:  # of any kind: told apart by a hash, and listed in the file
+        parts.append(f"set{zlib.crc32(repr(arguments.overrides).encode()):08x}")
+    return "_".join(parts)
+
+
+def _plain(text: str) -> str:
+    """As a part of a file's name."""
+    return re.sub(r"[^\w.+-]", "-", text)
 
 
 def _at_scale(path: Path, scale: float) -> Path:

@@ -64,6 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
     if labels is None and trained.energy.num_classes:
         labels = torch.arange(num) % trained.energy.num_classes
     folder = _options.folder_of(arguments, "generated")
+    if trained.runtime.is_main:
+        _clear(folder)
+    trained.runtime.wait()
     swept = {}
     for scale, generation in generations.items():
         inner = folder if len(generations) == 1 else folder / f"guidance_{scale:g}"
@@ -73,6 +76,18 @@ def run(arguments: argparse.Namespace) -> int:
         save_sweep(swept, labels, folder / "guidance.png")
     trained.runtime.finish()
     return 0
+
+
+def _clear(folder: Path) -> None:
+    """Take away what this task has left in the folder before: fewer images, or another format, would mix."""
+    for inner in [folder, *folder.glob("guidance_*/")]:
+        if (inner / "grid.png").exists():  # written last, by this task
+            for pattern in ("[0-9]" * 6 + ".png", "samples.npz", "levels.gif", "levels.png", "grid.png"):
+                for path in inner.glob(pattern):
+                    path.unlink()
+            if inner != folder and not any(inner.iterdir()):
+                inner.rmdir()
+    (folder / "guidance.png").unlink(missing_ok=True)
 
 
 def _generate(

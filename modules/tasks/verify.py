@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modules.checks import CheckpointError, ConfigurationError, UserError
+from modules.checks import CheckpointError, UserError
+from modules.tasks import _options
 
 if TYPE_CHECKING:
     from modules.config import Config
@@ -21,8 +22,7 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """A line on each checkpoint that is sound and on each fault; 1 if there is a fault, else 0."""
-    if not arguments.run:
-        raise ConfigurationError("--task verify needs a run: --run runs/NAME")
+    _options.need_run(arguments)
 
     from modules import checkpoints, runs
 
