@@ -61,9 +61,12 @@ MADE: dict[str, Callable[[Tensor, Noise], Tensor]] = {
 
 
 def make(name: str, images: Tensor, seed: int) -> Tensor:
-    """Outliers of `MADE` from inliers, in 8 bits as they are: rounding alone must not tell them apart."""
+    """Outliers of `MADE` from inliers (n, *shape), images in 8 bits as they are.
+
+    Rounding alone must not tell the two apart, so that points, which were never rounded, stay as made.
+    """
     made = MADE[name](images, Noise(seed, torch.arange(len(images)), stream="detect"))
-    return to_unit_range(to_bytes(made))
+    return to_unit_range(to_bytes(made)) if images.ndim == 4 else made
 
 
 def by_way_of(images: Tensor, size: int) -> Tensor:

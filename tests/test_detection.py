@@ -50,6 +50,12 @@ def test_sets_made_from_inliers():
     assert tuple(MADE) == detect.MADE
 
 
+def test_points_made_from_points_are_neither_clipped_nor_rounded():
+    points = 4 * torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(make("inverted", points, 0), -points)
+    assert make("gaussian", points, 0).std() == pytest.approx(float(points.std()), rel=0.3)
+
+
 def test_by_way_of_a_smaller_size_nothing_fine_is_left():
     checks = torch.ones(2, 1, 8, 8)
     checks[:, :, ::2, ::2] = checks[:, :, 1::2, 1::2] = -1
