@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -16,6 +17,16 @@ SHORT = ["--steps", "40", "--every", "1", "--num", "5"]
 def half(images: torch.Tensor) -> torch.Tensor:
     """A judge that recognises what is dark on average."""
     return images.mean((1, 2, 3)) < 0
+
+
+def colours(images: torch.Tensor) -> torch.Tensor:
+    """A judge of images of three channels."""
+    return half(images.reshape(-1, 3, 4, 4))
+
+
+def darkness(images: torch.Tensor) -> torch.Tensor:
+    """A judge whose answer is a number, not yes or no."""
+    return images.mean((1, 2, 3))
 
 
 def _chains(run, output, *options: str) -> dict:
@@ -51,6 +62,15 @@ def test_other_starts_and_the_ladder(tiny_run, tmp_path, start):
         assert 2 <= written["levels"][0]["displacement"][1] / plain[1] <= 4
 
 
+def test_each_level_has_a_folder_of_its_own(tiny_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    for options in (["--level", "1"], [], ["--along", "conditional"]):
+        assert launch.main(["--task", "chains", "--run", str(run), *SHORT, *options]) == 0
+    names = {"chains_level1_data", "chains_level0_data", "chains_conditional0_data"}
+    assert {path.name for path in run.glob("chains_*")} == names
+
+
 FAULTS = {
     "no run": (["--task", "chains"], "needs a trained run: --run runs/NAME"),
     "level": (["--level", "6"], "--level 6: the run has levels 0..5"),
@@ -60,6 +80,15 @@ FAULTS = {
     "burn-in": (["--burn-in", "1"], "--burn-in must be at least 0 and below 1"),
     "judge": (["--judge", "tests.test_chains_task:whole"], "has no attribute 'whole'"),
     "no judge": (["--judge", "tests.test_chains_task"], "must be MODULE:NAME of a function"),
+    "no module": (["--judge", ":x"], "--judge :x must be MODULE:NAME of a function"),
+    "a judge of others": (
+        ["--judge", "tests.test_chains_task:colours"],
+        "--judge tests.test_chains_task:colours fails on images (5, 1, 8, 8): RuntimeError: shape",
+    ),
+    "a judge's answer": (
+        ["--judge", "tests.test_chains_task:darkness"],
+        "must return bool (5,) of images (5, 1, 8, 8), one each, not float32 (5,)",
+    ),
     "unused": (["--set", "other/Langevin.step_factor=2.0"], "other/Langevin.step_factor"),
 }
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modules.checks import ConfigurationError
+from modules.checks import ConfigurationError, in_short, one_line
 from modules.tasks import _options
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
     levels = trained.method.schedule.num_levels
     if not 0 <= (arguments.level or 0) < levels:
         raise ConfigurationError(f"--level {arguments.level}: the run has levels 0..{levels - 1}")
-    folder = Path(arguments.output or Path(arguments.run) / f"chains_{arguments.along}_{arguments.start}")
+    if judge is not None:  # on as many images as it will be given; a misfit is told before the chains
+        _share(judge, torch.zeros(arguments.num, *trained.data.shape), arguments.judge)
+    folder = Path(arguments.output or Path(arguments.run) / _folder(arguments))
     folder.mkdir(parents=True, exist_ok=True)
 
     runtime = trained.runtime
@@ -81,7 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
         for chains in watched:
             shares = None
             if judge is not None:
-                shares = _share(judge, chains.start), _share(judge, chains.end)
+                start, end = (_share(judge, x, arguments.judge) for x in (chains.start, chains.end))
+                shares = start, end
             verdict = judge_chains(
                 chains.energy, chains.displacement, arguments.steps, shares, arguments.burn_in
             )
@@ -117,15 +120,21 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ConfigurationError("--along ladder runs at all levels: leave --level out")
 
 
+def _folder(arguments: argparse.Namespace) -> str:
+    """The name of the default folder: one for each kind of chains, so that none replaces another's."""
+    level = "" if arguments.along == "ladder" else str(arguments.level or 0)
+    return f"chains_{arguments.along}{level}_{arguments.start}"
+
+
 def _judge(name: str | None) -> Judge | None:
     """What MODULE:NAME names, imported."""
     if name is None:
         return None
     module, _, function = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), function) if function else None
-    except (ImportError, AttributeError) as fault:
-        raise ConfigurationError(f"--judge {name}: {fault}") from fault
+        found = getattr(importlib.import_module(module), function) if module and function else None
+    except Exception as fault:  # the module is the user's, and may fail by anything
+        raise ConfigurationError(f"--judge {name}: {one_line(fault)}") from fault
     if not callable(found):
         raise ConfigurationError(
             f"--judge {name} must be MODULE:NAME of a function of images (n, c, h, w) that returns (n,) bool"
@@ -133,9 +142,30 @@ def _judge(name: str | None) -> Judge | None:
     return found
 
 
-def _share(judge: Judge, images: Tensor) -> float:
-    """The share of images that the judge recognises; what isn't a number is grey to it."""
-    return float(judge(images.nan_to_num(0.0)).double().mean())
+def _share(judge: Judge, images: Tensor, name: str) -> float:
+    """The share of images that the judge recognises; what isn't a number is grey to it.
+
+    Raises:
+        ConfigurationError: a judge that fails on such images, or whose answer isn't (n,) bool.
+    """
+    import torch
+
+    shape = tuple(images.shape)
+    try:
+        found = judge(images.nan_to_num(0.0))
+    except Exception as fault:  # the judge is the user's, and may fail by anything
+        reason = f"{type(fault).__name__}: {one_line(fault)}"
+        raise ConfigurationError(f"--judge {name} fails on images {shape}: {reason}") from fault
+    if not isinstance(found, torch.Tensor) or found.dtype != torch.bool or found.shape != shape[:1]:
+        given = (
+            f"{str(found.dtype).removeprefix('torch.')} {tuple(found.shape)}"
+            if isinstance(found, torch.Tensor)
+            else in_short(found)
+        )
+        raise ConfigurationError(
+            f"--judge {name} must return bool {shape[:1]} of images {shape}, one each, not {given}"
+        )
+    return float(found.double().mean())
 
 
 def _batch(
