@@ -101,6 +101,19 @@ FAULTS = {
         ["--against", "uniform", "--score", "NoisyEnergyScore", "--set", "NoisyEnergyScore.levels=(6,)"],
         "NoisyEnergyScore.levels must be levels 0..5, got 6",
     ),
+    "made inliers": (
+        ["--inliers", "uniform", "--against", "gaussian"],
+        "--inliers uniform: it is made from inliers: give a PATH, HUB_NAME or @CLASS",
+    ),
+    "a set's name": (
+        ["--against", "a b=@Digits"],
+        "--against a b=@Digits: 'a b' cannot be the scope of settings",
+    ),
+    "a set's scope": (["--against", "a=@/Digits"], "--against a=@/Digits: '' cannot be the scope"),
+    "a score's scope": (
+        ["--against", "uniform", "--score", "a b/EnergyScore"],
+        "--score a b/EnergyScore: 'a b' cannot be the scope of settings",
+    ),
     "unused": (["--against", "uniform", "--set", "NoisyEnergyScore.levels=(2,)"], "NoisyEnergyScore.levels"),
 }
 

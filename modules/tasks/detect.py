@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MADE = ("uniform", "gaussian", "inverted", "interpolated")
 INLIERS = "inliers"
+_SCOPE = re.compile(r"([a-zA-Z_]\w*\.)*[a-zA-Z_]\w*")  # as gin has it
 
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
@@ -57,9 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     from modules.detection import separation
 
     sources = {INLIERS: arguments.inliers, **against}
-    components = {
-        name: f"{name}/{source[1:]}" for name, source in sources.items() if (source or "")[:1] == "@"
-    }
+    named = {name: _component(name, source) for name, source in sources.items()}
+    components = {name: component for name, component in named.items() if component}
     scored = arguments.score or ["EnergyScore"]
     trained = _options.load_run(arguments, {name: {} for name in (*components.values(), *scored)})
     for name in scored:
@@ -91,10 +92,27 @@ def _check(arguments: argparse.Namespace) -> dict[str, str]:
     """The sets of outliers, name -> source."""
     if not arguments.run:
         raise ConfigurationError("--task detect needs a trained run: --run runs/NAME")
+    if arguments.inliers in MADE:
+        raise ConfigurationError(
+            f"--inliers {arguments.inliers}: it is made from inliers: give a PATH, HUB_NAME or @CLASS"
+        )
     if min(arguments.num, arguments.batch_size) < 1 or (arguments.via is not None and arguments.via < 1):
         raise ConfigurationError("--num, --batch-size and --via must be at least 1")
+    found = _outliers(arguments.against)
+    named = [(f"--score {name}", name) for name in arguments.score]
+    named += [
+        (f"--against {name}={source}", _component(name, source) or "") for name, source in found.items()
+    ]
+    named.append((f"--inliers {arguments.inliers}", _component(INLIERS, arguments.inliers) or ""))
+    for option, component in named:
+        _check_scope(option, component)
+    return found
+
+
+def _outliers(against: list[str]) -> dict[str, str]:
+    """The sets that --against names, name -> source."""
     found: dict[str, str] = {}
-    for given in arguments.against:
+    for given in against:
         name, equals, source = given.partition("=")
         if not equals and name not in MADE:
             raise ConfigurationError(
@@ -106,6 +124,21 @@ def _check(arguments: argparse.Namespace) -> dict[str, str]:
     if not found:
         raise ConfigurationError(f"nothing to detect: name sets by --against NAME=PATH, or {', '.join(MADE)}")
     return found
+
+
+def _component(name: str, source: str | None) -> str | None:
+    """scope/CLASS of a set's @CLASS, whose scope is the set's name; None: it comes from elsewhere."""
+    return f"{name}/{source[1:]}" if source and source.startswith("@") else None
+
+
+def _check_scope(option: str, component: str) -> None:
+    """Raise where the scope of scope/CLASS is none in which settings could be given."""
+    *scopes, _ = component.split("/")
+    wrong = [scope for scope in scopes if not _SCOPE.fullmatch(scope)]
+    if wrong:
+        raise ConfigurationError(
+            f"{option}: {wrong[0]!r} cannot be the scope of settings: name it in letters, digits and _"
+        )
 
 
 def _check_score(name: str, trained: Run) -> None:
