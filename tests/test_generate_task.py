@@ -134,6 +134,7 @@ FAULTS = {
     "a scale twice": (["--guidance", "1", "1.0"], "the same scale is given twice"),
     "a format": (["--format", "jpg"], "'jpg'"),
     "a label without labels": (["--label", "3"], "trained without labels (NUM_CLASSES = 0)"),
+    "a name without labels": (["--label", "foo"], "trained without labels (NUM_CLASSES = 0)"),
     "guidance without labels": (["--guidance", "1"], "trained without labels: guidance has nothing"),
 }
 

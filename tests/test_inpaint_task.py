@@ -78,6 +78,11 @@ def test_files_of_images_and_masks_and_nothing_known(tiny_run, tmp_path) -> None
 
 FAULTS = {
     "no such mask": (["--mask", "lefft"], "'lefft'. Did you mean 'left'?"),
+    "masks of one name": (
+        ["--mask", "left", "drawn/left.png"],
+        "--mask left drawn/left.png: both would be written as left.png",
+    ),
+    "a mask twice": (["--mask", "left", "all", "left"], "--mask left left: both would be written as"),
     "a mask of another size": (["--mask", "small.png"], "small.png has 4x4 pixels, the model's images 8x8"),
     "an extractor without layers": (
         ["--set", "Evaluation.extractor=@RawPixels()"],

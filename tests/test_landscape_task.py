@@ -75,6 +75,8 @@ def test_a_line_between_two_images(tiny_run, tmp_path):
 FAULTS = {
     "no run": (None, ["--task", "landscape"], "needs a trained run: --run runs/NAME"),
     "levels": ("points", ["--levels", "0,6"], "--levels 0,6: the run has levels 0..5, not '6'"),
+    "a digit that is no level": ("points", ["--levels", "²"], "the run has levels 0..5, not '²'"),
+    "a digit that is no index": ("images", ["--between", "0", "²"], "--between ²: there is no such file"),
     "between points": ("points", ["--between", "0", "1"], "--between is for images"),
     "animated images": ("images", ["--animate"], "--animate and --levels are for points"),
     "an index": ("images", ["--between", "0", "1437"], "the run's data have the images 0..1436"),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from modules import masks
-from modules.checks import DataError, one_line
+from modules.checks import DataError, check_integer, one_line
 from modules.data.images import MODES, read_image
 from modules.demo import answers, controls, drawing
 from modules.demo.desk import LOOKING, Desk, told
@@ -83,6 +83,7 @@ def inpaint_tab(desk: Desk, walk: Any) -> list[Any]:
 
     def answer(board: Any, image: Tensor, known: str, completions: int, *rest: Any) -> Any:
         label, guidance, steps, seed, report = rest
+        check_integer("the seed", seed)  # the mask "random" is drawn from it before anything else is
         settings = desk.settings(seed, label, guidance, steps)
         mask = drawing.known_part(board["layers"] if board else [], known, shape, seed)
         found = answers.inpaint(run, image, mask, completions, settings, report)

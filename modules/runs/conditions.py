@@ -25,9 +25,8 @@ def labels(run: Run, label: int | Sequence[int] | Tensor | None, num: int) -> Te
     """
     if label is None:
         return None
+    _need_labels(run)
     known = run.energy.num_classes
-    if known == 0:
-        raise ConfigurationError("the run was trained without labels (NUM_CLASSES = 0): leave the label out")
     asked = torch.as_tensor(label, dtype=torch.int64)
     asked = asked.expand(num) if asked.ndim == 0 else asked
     if asked.shape != (num,):
@@ -42,12 +41,12 @@ def label_of(run: Run, name: str) -> int:
     """A class's number, from its number or its name.
 
     Raises:
-        ConfigurationError: a name that the data don't know.
+        ConfigurationError: a name that the data don't know, or a run without labels.
     """
     try:
         return int(name)
     except ValueError:
-        pass
+        _need_labels(run)
     names = run.data.class_names
     if name not in names:
         raise ConfigurationError(
@@ -55,6 +54,11 @@ def label_of(run: Run, name: str) -> int:
             f"{run.energy.num_classes - 1}"
         )
     return names.index(name)
+
+
+def _need_labels(run: Run) -> None:
+    if run.energy.num_classes == 0:
+        raise ConfigurationError("the run was trained without labels (NUM_CLASSES = 0): leave the label out")
 
 
 def guided(run: Run, scale: float | None) -> Generation:

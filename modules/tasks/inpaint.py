@@ -45,6 +45,7 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write a picture for each mask, and the numbers of all in inpaint.json."""
     _options.at_least_one(arguments, "num", "completions")
+    _check_names(arguments.mask)
 
     import torch
 
@@ -103,6 +104,20 @@ def run(arguments: argparse.Namespace) -> int:
         )
     trained.runtime.finish()
     return 0
+
+
+def _check_names(given: list[str]) -> None:
+    """Raise where two masks would share a picture: it and the numbers are named by the mask's stem."""
+    first: dict[str, str] = {}
+    for mask in given:
+        stem = Path(mask).stem
+        other = first.get(stem)
+        first[stem] = mask
+        if other is not None:
+            raise ConfigurationError(
+                f"--mask {other} {mask}: both would be written as {stem}.png: rename one, "
+                "or give them in two calls with --output"
+            )
 
 
 def _features(trained: Run, overrides: list[str]) -> Features | None:

@@ -68,7 +68,7 @@ def _levels(text: str | None, num_levels: int) -> list[int]:
     if text is None:
         return list(range(num_levels))
     parts = [part.strip() for part in text.split(",")]
-    wrong = [part for part in parts if not part.isdigit() or int(part) >= num_levels]
+    wrong = [part for part in parts if not part.isdecimal() or int(part) >= num_levels]
     if wrong:
         raise ConfigurationError(f"--levels {text}: the run has levels 0..{num_levels - 1}, not {wrong[0]!r}")
     return [int(part) for part in parts]
@@ -180,7 +180,7 @@ def _image(trained: Run, name: str) -> Tensor:
 
     from modules.data.images import read_image
 
-    if name.isdigit():
+    if name.isdecimal():
         examples = trained.data.open()
         if int(name) >= len(examples):
             raise ConfigurationError(
