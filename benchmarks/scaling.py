@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -112,15 +113,19 @@ def _worker(rounds: int) -> None:
     rows = [range(16 * rank, 16 * rank + 16)]
     seconds = interleave({"step": lambda: fast.step(x, rows)}, 3 * rounds)["step"]
     if fast.runtime.is_main:
-        print(json.dumps(16 * processes / median(seconds)))
+        print(json.dumps({"processes": processes, "images_per_second": 16 * processes / median(seconds)}))
     fast.runtime.finish()
 
 
 def _images_per_second(processes: int, rounds: int) -> float:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
     command += ["-m", "benchmarks.scaling", "--worker", "--rounds", str(rounds)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout.splitlines()[-1])
+    # without it accelerate makes no group of processes on a CPU, and each would count for itself
+    environment = os.environ if torch.cuda.is_available() else {**os.environ, "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["processes"] == processes
+    return float(found["images_per_second"])
 
 
 if __name__ == "__main__":

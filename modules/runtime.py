@@ -80,7 +80,15 @@ class Runtime:
         if self._accelerator is None:
             # its precision is shared by a whole process; ours is this object's (see autocast)
             group = InitProcessGroupKwargs(timeout=timedelta(seconds=self.peer_timeout))
-            self._accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[group])
+            found = Accelerator(mixed_precision="no", kwargs_handlers=[group])
+            started = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+            if started > found.num_processes:
+                # each would train alone, and believe that it is the only one
+                raise ConfigurationError(
+                    f"{started} processes were started, but without a GPU each they don't form a group: set "
+                    "ACCELERATE_USE_CPU=true to have them work together on the CPU"
+                )
+            self._accelerator = found
             if self.cpu_threads is not None:
                 torch.set_num_threads(self.cpu_threads)
         return self._accelerator

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from modules import checkpoints
+from modules import checkpoints, runtime
 from modules.checks import ConfigurationError, DataError
 from modules.data.base import Data, Examples, MemoryExamples
 from modules.data.points import Checkerboard
@@ -210,3 +211,13 @@ def test_a_tracker_whose_package_is_missing_is_named_before_the_first_step(tmp_p
 def test_micro_batches_cover_the_batch():
     assert _trainer(per_device_batch_size=4).micro_rows() == [range(4), range(4, 8)]
     assert _trainer(per_device_batch_size=100).micro_rows() == [range(8)]
+
+
+def test_processes_that_form_no_group_are_told_how_to(monkeypatch):
+    """torchrun alone makes none of processes on a CPU: each would train for itself."""
+    monkeypatch.setattr(runtime, "Accelerator", lambda **_: SimpleNamespace(num_processes=1))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert Runtime(trackers=()).num_processes == 1  # a cluster's variable, not a launcher's
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(ConfigurationError, match="2 processes were started.*ACCELERATE_USE_CPU=true"):
+        _ = Runtime(trackers=()).num_processes
