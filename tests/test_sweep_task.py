@@ -16,6 +16,7 @@ import torch
 import launch
 from modules import checkpoints
 from modules.run_lock import is_held, run_lock
+from modules.tasks import _sweep
 from modules.tasks._sweep import _last_line
 from tests.forks import Parent
 from tests.test_resume import POINTS
@@ -176,6 +177,19 @@ def _refused_late(capsys, words: list[str]) -> str:
     capsys.readouterr()
     assert launch.main(words) == 2
     return capsys.readouterr().err
+
+
+ENDS = {"stopped": ({}, 75, 75), "interrupted": ({}, 130, 130), "failed": ({"one, seed 7": "why"}, 0, 1)}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_wrong_column_leaves_the_exit_code_of_the_runs(swept, folder, monkeypatch, capsys, end):
+    failed, stop_code, wanted = ENDS[end]
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(_sweep, "_train", lambda *_: (failed, stop_code))
+    assert launch.main([*COMMAND, "--allow-changes", "--columns", "fid_n10000_seed0:fid"]) == wanted
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "'fid_n10000_seed0:fid'" in lines[0]
 
 
 FAULTS = {

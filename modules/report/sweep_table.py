@@ -84,11 +84,7 @@ def table(rows: Sequence[Row], columns: Sequence[str] = ()) -> Table:
     chief = dict.fromkeys(name for _, names in found.values() for name in names)
     for name in columns:
         if name not in known:
-            shown = [n for n in known if "/" not in n]
-            raise ConfigurationError(
-                f"--columns: no run has a figure {name!r}.{nearest(name, list(known))} "
-                f"Figures: {', '.join(sorted(shown))}, and those by level and network of metrics.jsonl"
-            )
+            raise _no_figure(name, list(known))
     chosen = list(columns) or [n for n in (*chief, *ALWAYS) if n in known]
     notes: dict[str, str] = {}
     for run in found:
@@ -149,6 +145,17 @@ def rounded(average: float, spread: float | None) -> str:
         return f"{average:.6g} ± 0"
     places = max(0, 1 - math.floor(math.log10(spread)))
     return f"{average:.{places}f} ± {spread:.{places}f}"
+
+
+def _no_figure(name: str, known: Sequence[str]) -> ConfigurationError:
+    shown = ", ".join(sorted(n for n in known if "/" not in n))
+    figures = "They have none at all"
+    if shown:
+        figures = f"Figures: {shown}, and those by level and network of metrics.jsonl"
+    hint = nearest(name, known)
+    if ":" in name and not hint:  # FILE:NAME
+        hint = " Evaluations made afterwards have one once --task evaluate has run."
+    return ConfigurationError(f"--columns: no run has a figure {name!r}.{hint} {figures}")
 
 
 def _cell(values: Sequence[float], seeds: int) -> str:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modules.checks import CheckpointError, ConfigurationError, check_integer
+from modules.checks import CheckpointError, ConfigurationError, check_integer, one_line
 
 if TYPE_CHECKING:
     from modules.sweep.plan import Run
@@ -58,7 +58,7 @@ def check_no_sweep(folder: Path) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check every point; train what is left; write the table. 1 where a run failed."""
+    """Check every point; train what is left; write the table. 1 where a run failed, a signal's code first."""
     if not arguments.gin:
         raise ConfigurationError("nothing to train: name a gin file, such as --gin gin/cdrl_digits.gin")
     if arguments.resume not in (None, "latest"):
@@ -93,7 +93,13 @@ def run(arguments: argparse.Namespace) -> int:
         finished = [run for run in runs if run.is_finished]
         for name, reason in failed.items():
             print(f"failed: {name}: {reason}", file=sys.stderr)
-        _report(folder, runs, finished, columns, definition["command"])
+        try:
+            _report(folder, runs, finished, columns, definition["command"])
+        except ConfigurationError as error:
+            if not stop_code and not failed:
+                raise
+            # the exit code tells how the runs ended, whatever the table's columns are
+            print(f"error: {one_line(error)}", file=sys.stderr)
     if stop_code:
         done = f"stopped by a signal with {len(finished)} of {len(runs)} runs finished"
         print(f"{done}; the same command goes on: {definition['command']}", file=sys.stderr)

@@ -93,6 +93,13 @@ def test_columns_are_chosen_by_name(rows):
     ) as caught:
         table(rows, ["fdi"])
     assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match=r"--task evaluate has run\. Figures: .*, seconds, "):
+        table(rows, ["not_yet_measured:x"])
+
+
+def test_runs_without_figures_are_not_said_to_have_some(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"no run has a figure 'fid'\. They have none at all$"):
+        table([Row({"K": "1"}, [tmp_path])], ["fid"])
 
 
 def test_evaluations_made_afterwards_of_the_last_step_are_columns_too(tmp_path):
