@@ -29,6 +29,7 @@ from modules.metrics.prdc import distances, neighbour_radii, prdc
 
 NUM_CLASSES = 10
 CONFIDENCE = 0.9  # each classifier's, for a digit to count as recognised
+FEWEST = 20  # images that can be judged
 NEIGHBOURS = 5  # k of coverage and recall
 SUBSETS = 10  # of equal size, over which coverage and recall are averaged
 
@@ -245,8 +246,8 @@ def _quantize(images: Tensor) -> Tensor:
 def _check_images(images: Tensor) -> Tensor:
     if images.ndim != 4 or images.shape[1:] != (1, 8, 8):
         raise DataError(f"images must be (n, 1, 8, 8), got {tuple(images.shape)}")
-    if len(images) < 20:
-        raise DataError(f"{len(images)} images are too few to judge: give at least 20")
+    if len(images) < FEWEST:
+        raise DataError(f"{len(images)} images are too few to judge: give at least {FEWEST}")
     if not images.isfinite().all():
         raise DataError("images hold numbers that are not finite: the sampler has diverged")
     return images.detach().cpu()

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,8 +87,8 @@ def table(rows: Sequence[Row], columns: Sequence[str] = ()) -> Table:
             raise _no_figure(name, list(known))
     chosen = list(columns) or [n for n in (*chief, *ALWAYS) if n in known]
     notes: dict[str, str] = {}
-    for run in found:
-        notes |= {name: note for name, note in _notes(run).items() if name in chosen}
+    for run, (figures, _) in found.items():
+        notes |= {name: note for name, note in _notes(run, figures).items() if name in chosen}
     return Table(
         titles=list(rows[0].names),
         columns=chosen,
@@ -106,7 +106,8 @@ def final(run: Path) -> tuple[dict[str, float], list[str]]:
     """The last value of each figure that a run measured, and the names of the chief ones.
 
     Those of metrics.jsonl by their names, with "steps" and "seconds"; those of evaluations made of its last
-    step afterwards as FILE:NAME, of evaluations/step_00001000_fid_n2000_seed0.json as fid_n2000_seed0:fid.
+    step afterwards as FILE:NAME, of evaluations/step_00001000_fid_n2000_seed0.json as fid_n2000_seed0:fid. A
+    file without a step in its name counts unless its protocol names another one.
     """
     journal = run / "metrics.jsonl"
     rows = read(journal) if journal.exists() else []
@@ -116,11 +117,7 @@ def final(run: Path) -> tuple[dict[str, float], list[str]]:
     if figures:
         figures["steps"] = figures.pop("step")
         figures["seconds"] = max(row.get("seconds", 0.0) for row in rows)
-    for path in sorted((run / "evaluations").glob("*.json")):
-        name = _AFTER.fullmatch(path.stem)
-        if name and name["step"] in (None, f"step_{figures.get('steps', 0):08d}_"):
-            values = _evaluation(path)
-            figures |= {f"{name['rest']}:{value}": entry["value"] for value, entry in values.items()}
+    figures |= {name: entry["value"] for name, entry in _afterwards(run, figures)}
     return figures, measured(rows)
 
 
@@ -166,17 +163,33 @@ def _cell(values: Sequence[float], seeds: int) -> str:
     return text if len(values) == seeds else f"{text} (of {len(values)})"
 
 
-def _notes(run: Path) -> dict[str, str]:
-    """What the run's own evaluations say of their values, such as that N is small."""
+def _notes(run: Path, figures: dict[str, float]) -> dict[str, str]:
+    """What a run's evaluations say of their values, such as that N is small, by the names of `final`."""
     files = [p for p in sorted((run / "evaluations").glob("*.json")) if not _AFTER.fullmatch(p.stem)]
-    values = _evaluation(files[-1]) if files else {}
-    return {name: entry["note"] for name, entry in values.items() if "note" in entry}
+    values = _evaluation(files[-1])[0] if files else {}
+    entries = [*values.items(), *_afterwards(run, figures)]
+    return {name: entry["note"] for name, entry in entries if "note" in entry}
 
 
-def _evaluation(path: Path) -> dict[str, dict[str, Any]]:
-    """The values of an evaluation's file; none of one that is damaged."""
+def _afterwards(run: Path, figures: dict[str, float]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """FILE:NAME and entry of each value that was measured of the last step when training was done."""
+    step = int(figures.get("steps", 0))
+    for path in sorted((run / "evaluations").glob("*.json")):
+        name = _AFTER.fullmatch(path.stem)
+        if not name or name["step"] not in (None, f"step_{step:08d}_"):
+            continue
+        values, measured_step = _evaluation(path)
+        if measured_step in (None, step):  # the run may have gone on since
+            yield from ((f"{name['rest']}:{value}", entry) for value, entry in values.items())
+
+
+def _evaluation(path: Path) -> tuple[dict[str, dict[str, Any]], int | None]:
+    """The values of an evaluation's file, none of one that is damaged, and the step that it names."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))["values"]
-        return {name: entry for name, entry in values.items() if isinstance(entry["value"], (int, float))}
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        values = {
+            name: entry for name, entry in saved["values"].items() if isinstance(entry["value"], (int, float))
+        }
+        return values, saved.get("protocol", {}).get("step")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        return {}, None

@@ -69,6 +69,18 @@ def test_of_a_sweep_the_finished_runs_are_judged_once(judge, tiny_run, tmp_path,
     assert capsys.readouterr().out.startswith(f"{finished}: recognised ")
     judge_sweep.main(words)
     assert file.read_text() == text and not capsys.readouterr().out
+    # figures of other samples or of an earlier step are no reason to pass over a run
+    for stale in (text.replace('"step": 4', '"step": 3'), text.replace('"seed": 3', '"seed": 0'), "{"):
+        file.write_text(stale)
+        judge_sweep.main(words)
+        assert file.read_text() == text and capsys.readouterr().out
+
+
+def test_a_folder_without_runs_and_too_few_samples_are_refused(tmp_path, capsys):
+    for words, culprit in (([], "holds no run"), (["--num", "5"], "--num must be at least 20")):
+        assert judge_sweep.main([str(tmp_path / "nowhere"), *words]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1 and culprit in error
 
 
 def test_shares_of_composed_shapes_against_weights(shapes_run, capsys):

@@ -114,6 +114,22 @@ def test_evaluations_made_afterwards_of_the_last_step_are_columns_too(tmp_path):
     assert chief == ["fid", "recognised"]
 
 
+def test_an_evaluation_of_a_step_since_passed_is_none_of_the_run(tmp_path):
+    run = _run(tmp_path, 5.0, 30.0)
+    for name, step in (("judged", 10), ("judged_again", 20)):
+        Measured({"recognised": 0.5}, {"step": step}).write(run / "evaluations" / f"{name}.json")
+    figures, _ = final(run)
+    assert "judged:recognised" not in figures and figures["judged_again:recognised"] == 0.5
+
+
+def test_notes_of_evaluations_made_afterwards_are_told_too(tmp_path):
+    run = _run(tmp_path, 5.0, 30.0)
+    for name, note in (("step_00000020_fid_n9", "biased: N = 9 < 10,000"), ("step_00000010_fid_n9", "old")):
+        Measured({"fid": 4.0}, {}, {"fid": note}).write(run / "evaluations" / f"{name}.json")
+    text = table([Row({"K": "1"}, [run])], ["fid_n9:fid"]).markdown()
+    assert text.endswith("denominator. fid_n9:fid: biased: N = 9 < 10,000.\n")
+
+
 def test_the_plot_goes_along_numbers_and_shows_every_seed(tmp_path, rows):
     """A panel a figure, from left to right; another seed far off changes its panel alone."""
 
