@@ -10,11 +10,13 @@ and scatter plots to --pictures.
 
 from __future__ import annotations
 
+import argparse
+import sys
 from pathlib import Path
 
 import torch
 
-from benchmarks import progress
+from benchmarks import command, progress
 from benchmarks.judge_points import PointsJudge
 from modules.checks import ConfigurationError
 from modules.data.points import Checkerboard
@@ -23,10 +25,13 @@ from modules.report.pictures import save_samples
 FIGURES = ("inside", "total_variation", "sliced_wasserstein", "floor", "floor_sd")
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> int:
     parser = progress.parser(__doc__.splitlines()[0], num=5000)
     parser.add_argument("--pictures", type=Path, help="a folder for scatter plots")
-    arguments = parser.parse_args()
+    return command.run(_measure, parser.parse_args(words))
+
+
+def _measure(arguments: argparse.Namespace) -> None:
     for seed in arguments.seeds:
         trainer = progress.build(arguments, seed)
         if not isinstance(trainer.data, Checkerboard):
@@ -48,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

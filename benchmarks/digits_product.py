@@ -17,10 +17,10 @@ import sys
 import torch
 from torch import Tensor
 
+from benchmarks import command
 from benchmarks.judge_digits import Judge
 from benchmarks.ranges import spread
 from modules import runs
-from modules.checks import UserError
 from modules.data.base import to_unit_range
 from modules.report.pictures import to_bytes
 
@@ -35,13 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--weights", nargs="+", type=float, default=[0.5, 1.0], metavar="W", help="of both models alike")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add("--num", type=int, default=256, help="pictures of each seed")
-    args = parser.parse_args(arguments)
-    try:
-        _measure(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command.run(_measure, parser.parse_args(arguments))
 
 
 def _measure(args: argparse.Namespace) -> None:

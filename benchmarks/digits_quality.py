@@ -10,19 +10,25 @@ the same walk with K = 0. One JSON line a judgement goes to --json.
 
 from __future__ import annotations
 
+import argparse
+import sys
+
 import torch
 
-from benchmarks import progress
+from benchmarks import command, progress
 from benchmarks.judge_digits import Judge
 from modules.guidance import ClassifierFreeGuidance
 
 FIGURES = ("recognised", "as_asked", "coverage_ratio", "recall_ratio", "total_variation", "nearest_ratio")
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> int:
     parser = progress.parser(__doc__.splitlines()[0], num=1000)
     parser.add_argument("--guidance", type=float, help="w of classifier-free guidance; labels 0..9 in turn")
-    arguments = parser.parse_args()
+    return command.run(_measure, parser.parse_args(words))
+
+
+def _measure(arguments: argparse.Namespace) -> None:
     judge = Judge.fit()
     print(f"real held-out digits: recognised {judge.recognised_real:.3f}")
     for seed in arguments.seeds:
@@ -40,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,27 +11,34 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 
 import torch
 
+from benchmarks import command
 from modules import config
+from modules.checks import ConfigurationError
 from modules.data.stream import TrainingStream
 from modules.trainer import Trainer
 from modules.training import Training
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gin", action="append", required=True)
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--steps", type=int, default=20, help="between two evaluations (default 20)")
     parser.add_argument("--evaluations", type=int, default=3, help="how many (default 3)")
-    arguments = parser.parse_args()
+    return command.run(_measure, parser.parse_args(words))
+
+
+def _measure(arguments: argparse.Namespace) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     trainer: Trainer = config.load(arguments.gin, arguments.overrides).build("Trainer")
-    assert trainer.evaluation is not None
+    if trainer.evaluation is None:
+        raise ConfigurationError("the gin files configure no Trainer.evaluation: there is nothing to time")
     examples, runtime = trainer.data.open(), trainer.runtime
     training = Training(trainer.method, trainer.optimizers, trainer.ema, runtime, trainer.seed)
     stream = TrainingStream(examples, trainer.batch_size, trainer.seed, trainer.horizontal_flip)
@@ -56,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot, pad
 
+from benchmarks import arrays
 from modules.checks import DataError, UserError
 from modules.data.base import to_unit_range
 from modules.data.digits import Digits
@@ -277,13 +278,10 @@ def read_images(path: Path) -> tuple[Tensor, Tensor | None]:
             raise DataError(f"{path} holds no PNG file of 8x8 pixels")
         array = np.stack(digits)
     elif path.suffix == ".npz" and path.exists():
-        with np.load(path) as arrays:
-            if "images" not in arrays:
-                raise DataError(f"{path} holds no array 'images', only {', '.join(arrays) or 'nothing'}")
-            array = arrays["images"]
-            labels = torch.from_numpy(arrays["labels"]) if "labels" in arrays else None
+        array, found = arrays.images(path), arrays.load(path)
+        labels = torch.from_numpy(found["labels"]) if "labels" in found else None
     elif path.suffix == ".npy" and path.exists():
-        array = np.load(path)
+        array = arrays.images(path)
     else:
         raise DataError(f"{path} is no folder of PNG files and no .npy or .npz file")
     images = torch.from_numpy(array)
@@ -299,7 +297,7 @@ def read_labels(text: str, count: int) -> Tensor:
         return torch.full((count,), int(text))
     if not Path(text).is_file():
         raise DataError(f"--labels {text} is neither an integer nor a file")
-    array = np.load(text) if text.endswith(".npy") else np.loadtxt(text, dtype=np.int64, ndmin=1)
+    array = arrays.images(Path(text)) if text.endswith(".npy") else np.loadtxt(text, dtype=np.int64, ndmin=1)
     return torch.from_numpy(array)
 
 

@@ -11,10 +11,10 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks import arrays
 from modules.checks import DataError, UserError
 from modules.data.points import Checkerboard
 from modules.metrics.grid_kl import grid_kl
@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if args.points.suffix != ".npy" or not args.points.exists():
             raise DataError(f"{args.points} is no .npy file")
-        figures = PointsJudge(args.scale)(torch.from_numpy(np.load(args.points)))
+        figures = PointsJudge(args.scale)(torch.from_numpy(arrays.images(args.points)))
         print("\n".join(f"{name:<20}{value:>10.4f}" for name, value in figures.items()))
     except UserError as error:
         parser.exit(2, f"{error}\n")

@@ -13,10 +13,10 @@ import argparse
 import itertools
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks import arrays
 from modules.checks import DataError, UserError, nearest
 from modules.data.base import to_unit_range
 from modules.data.shapes import ATTRIBUTES, draw
@@ -66,7 +66,10 @@ def parse(asked: list[str]) -> dict[str, str]:
     for text in asked:
         if text not in known:
             raise DataError(f"--asked {text!r} is none of {', '.join(known)}.{nearest(text, known)}")
-    return dict(text.split("=") for text in asked)
+    values = dict(text.split("=") for text in asked)
+    if len(values) < len(asked):
+        raise DataError("--asked names an attribute twice: no shape has two values of one")
+    return values
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -76,10 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     try:
         asked = parse(args.asked)
-        if not args.samples.is_file():
-            raise DataError(f"{args.samples} is no file")
-        with np.load(args.samples) as arrays:
-            images = to_unit_range(torch.from_numpy(arrays["images"]))
+        images = to_unit_range(torch.from_numpy(arrays.images(args.samples)))
         for name, share in Judge(tuple(images.shape[1:]))(images, asked).items():
             print(f"{name:<20}{share:.3f}")
     except UserError as error:

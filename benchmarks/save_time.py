@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
 
+from benchmarks import command
 from modules import checkpoints, config
 from modules.data.stream import TrainingStream
 from modules.diary import Diary
@@ -23,14 +25,17 @@ from modules.trainer import Trainer
 from modules.training import Training
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gin", action="append", required=True)
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--steps", type=int, default=100, help="steps measured (default 100)")
     parser.add_argument("--save-every", type=int, default=500, help="of the run in question (default 500)")
     parser.add_argument("--folder", type=Path, help="where to save (default: the system's temporary folder)")
-    arguments = parser.parse_args()
+    return command.run(_measure, parser.parse_args(words))
+
+
+def _measure(arguments: argparse.Namespace) -> None:
     torch.manual_seed(0)
     trainer: Trainer = config.load(arguments.gin, arguments.overrides).build("Trainer")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
@@ -74,4 +79,4 @@ def measure(trainer: Trainer, num_steps: int, folder: Path) -> dict[str, list[fl
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

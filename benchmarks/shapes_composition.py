@@ -14,10 +14,10 @@ from __future__ import annotations
 import argparse
 import sys
 
+from benchmarks import command
 from benchmarks.judge_shapes import Judge, parse
 from benchmarks.ranges import spread
 from modules import runs
-from modules.checks import UserError
 from modules.data.base import to_unit_range
 from modules.report.pictures import to_bytes
 
@@ -34,13 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--num", type=int, default=256, help="pictures of each seed")
     add("--checkpoint", help="default: the newest")
     add("--set", action="append", default=[], dest="overrides", metavar="BINDING")
-    args = parser.parse_args(arguments)
-    try:
-        _measure(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command.run(_measure, parser.parse_args(arguments))
 
 
 def _measure(args: argparse.Namespace) -> None:

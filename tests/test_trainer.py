@@ -219,5 +219,5 @@ def test_processes_that_form_no_group_are_told_how_to(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert Runtime(trackers=()).num_processes == 1  # a cluster's variable, not a launcher's
     monkeypatch.setenv("LOCAL_RANK", "0")
-    with pytest.raises(ConfigurationError, match="2 processes were started.*ACCELERATE_USE_CPU=true"):
+    with pytest.raises(ConfigurationError, match=r"2 processes were started.*ACCELERATE_USE_CPU=true"):
         _ = Runtime(trackers=()).num_processes

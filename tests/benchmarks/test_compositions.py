@@ -5,14 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
 import launch
-from benchmarks import digits_product, judge_sweep, shapes_composition
+from benchmarks import (
+    arrays,
+    checkerboard_quality,
+    digits_product,
+    digits_quality,
+    evaluation_share,
+    judge_shapes,
+    judge_sweep,
+    save_time,
+    shapes_composition,
+)
 from benchmarks.judge_digits import real_digits
 from benchmarks.ranges import spread
 from modules import checkpoints, runs
+from modules.checks import DataError
 from tests.tiny import TINY
 
 torch.set_num_threads(1)
@@ -118,3 +130,23 @@ def shapes_run(tmp_path_factory):
     command = ["--gin", str(folder / "tiny.gin"), "--set", "NUM_CLASSES=14", "--output", str(folder / "run")]
     assert launch.main(command) == 0
     return folder / "run"
+
+
+@pytest.mark.parametrize(
+    "script", [digits_quality, checkerboard_quality, save_time, evaluation_share], ids=lambda m: m.__name__
+)
+def test_a_script_names_a_file_that_is_missing_in_one_line(script, judge, capsys, monkeypatch):
+    monkeypatch.setattr(digits_quality.Judge, "fit", lambda: judge)
+    assert script.main(["--gin", "nowhere.gin"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "nowhere.gin" in error and error.count("\n") == 1
+
+
+def test_what_is_no_array_and_an_attribute_asked_for_twice(tmp_path):
+    (tmp_path / "text.npy").write_text("no array")
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    for name, words in {"text.npy": "is no .npy or .npz", "other.npz": "no array 'images', only x"}.items():
+        with pytest.raises(DataError, match=words):
+            arrays.images(tmp_path / name)
+    with pytest.raises(DataError, match="twice"):
+        judge_shapes.parse(["colour=red", "colour=blue"])
