@@ -18,7 +18,7 @@ import torch
 
 from benchmarks import command
 from modules import config
-from modules.checks import ConfigurationError
+from modules.checks import ConfigurationError, check_integer
 from modules.data.stream import TrainingStream
 from modules.trainer import Trainer
 from modules.training import Training
@@ -34,6 +34,8 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _measure(arguments: argparse.Namespace) -> None:
+    check_integer("--steps", arguments.steps, low=1)
+    check_integer("--evaluations", arguments.evaluations, low=1)
     torch.manual_seed(0)
     torch.set_num_threads(1)
     trainer: Trainer = config.load(arguments.gin, arguments.overrides).build("Trainer")

@@ -19,6 +19,7 @@ import torch
 
 from benchmarks import command
 from modules import checkpoints, config
+from modules.checks import check_integer
 from modules.data.stream import TrainingStream
 from modules.diary import Diary
 from modules.trainer import Trainer
@@ -36,6 +37,8 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _measure(arguments: argparse.Namespace) -> None:
+    check_integer("--steps", arguments.steps, low=5)  # of which one saves
+    check_integer("--save-every", arguments.save_every, low=1)
     torch.manual_seed(0)
     trainer: Trainer = config.load(arguments.gin, arguments.overrides).build("Trainer")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:

@@ -1,4 +1,4 @@
-"""The scripts that judge compositions and sweeps count what they say they count."""
+"""The scripts that judge compositions and sweeps count what they say, and name what they can't take."""
 
 from __future__ import annotations
 
@@ -140,6 +140,16 @@ def test_a_script_names_a_file_that_is_missing_in_one_line(script, judge, capsys
     assert script.main(["--gin", "nowhere.gin"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "nowhere.gin" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [(save_time, ["--steps", "4"]), (evaluation_share, ["--steps", "0"])],
+    ids=["save_time", "evaluation_share"],
+)
+def test_too_few_steps_to_time_are_refused(script, words, capsys):
+    assert script.main(["--gin", "gin/cdrl_digits.gin", *words]) == 2
+    assert capsys.readouterr().err.startswith("error: --steps must be")
 
 
 def test_what_is_no_array_and_an_attribute_asked_for_twice(tmp_path):
