@@ -37,7 +37,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--num", type=int, default=50_000, help="samples of either side (default 50,000)")
     parser.add_argument("--dim", type=int, default=2048, help="numbers of a sample (default 2,048)")
-    parser.add_argument("--metrics", default="fid,kid,prdc", help="of them (default fid,kid,prdc)")
+    names = ("fid", "kid", "prdc")
+    parser.add_argument("--metrics", nargs="+", choices=names, default=names, help="of them (default all)")
     parser.add_argument("--mapped", action="store_true", help="KID's and PRDC's features in temporary files")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -54,7 +55,7 @@ def main() -> None:
     where = "temporary files" if mapped else "memory"
     print(f"{n:,} x {d:,} on either side, rows in {where}; CPU (wall) seconds")
     print(f"a float64 product (d, n)(n, d): {bare['moments']:.1f}, eigenvalues of d x d: {bare['eigen']:.1f}")
-    for name in arguments.metrics.split(","):
+    for name in arguments.metrics:
         metric = made[name]
         adding = seconds(lambda metric=metric: add(metric, here, there))
         computing = seconds(lambda metric=metric: print("  ", metric.compute()))

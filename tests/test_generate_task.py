@@ -43,6 +43,9 @@ def test_it_writes_each_image_and_a_grid(five, tiny_run):
 
 def test_nothing_of_an_earlier_command_stays_among_the_images(tiny_run, tmp_path):
     (tmp_path / "mine.png").touch()
+    (tmp_path / "guidance.png").write_bytes(b"somebody's")
+    assert _generate(tiny_run, tmp_path, "--num", "1") == 0
+    assert (tmp_path / "guidance.png").read_bytes() == b"somebody's"
     assert _generate(tiny_run, tmp_path, "--num", "3", "--guidance", "0", "1", "--levels") == 0
     assert _generate(tiny_run, tmp_path, "--num", "3", "--format", "npz") == 0
     assert {p.name for p in tmp_path.iterdir()} == {"mine.png", "samples.npz", "grid.png"}
@@ -54,7 +57,7 @@ def test_nothing_of_an_earlier_command_stays_among_the_images(tiny_run, tmp_path
     "words", [["--dry-run"], ["--resume"], ["--gin", "gin/cdrl_digits.gin"]], ids=lambda w: w[0]
 )
 def test_what_only_training_reads_is_refused(tiny_run, tmp_path, capsys, words):
-    for task in ("generate", "evaluate", "verify", "chains"):
+    for task in ("generate", "evaluate", "verify", "detect", "chains"):
         command = ["--task", task, "--run", str(tiny_run), "--output", str(tmp_path / "x"), *words]
         assert launch.main(command) == 2
         assert capsys.readouterr().err == (

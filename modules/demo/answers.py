@@ -12,6 +12,7 @@ from modules.checks import ConfigurationError, check_integer, check_number
 from modules.demo.watched import Report, watched
 from modules.generation import Sampled
 from modules.guidance import ClassifierFreeGuidance, NoGuidance
+from modules.inpainting import check_known
 from modules.runs import Run
 from modules.samplers.langevin import Langevin
 
@@ -122,10 +123,18 @@ def inpaint(
     check_integer("the number of completions", completions, low=1, high=MOST_COMPLETIONS)
     if bool(known.all()):
         raise ConfigurationError("nothing is to be found: paint over a part of the image")
-    labels = _labels(run, settings.label, 1)
+    labels = _labels(run, settings.label, completions)
+    of_each = check_known(image[None], known, run.energy.shape).rows(torch.zeros(completions).long())
     ready = _ready(run, completions, settings, report)
-    return ready.inpaint_by_level(
-        image[None], known, completions, labels, settings.guidance, settings.seed, settings.batch_size
+    return ready.draw(
+        completions,
+        labels,
+        settings.guidance,
+        settings.seed,
+        settings.batch_size,
+        torch.float32,
+        progress=False,
+        known=of_each,
     )
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from modules.checks import check_integer
-from modules.generation import Sampled
 from modules.inpainting import check_known
 
 if TYPE_CHECKING:
@@ -42,34 +41,11 @@ def inpaint(
     Raises:
         ConfigurationError: images, masks, labels or guidance that don't fit the model.
     """
-    drawn = inpaint_by_level(
-        run, images, mask, completions, label, guidance, seed, batch_size, dtype, progress
-    )
-    return drawn.x.unflatten(0, (len(images), completions))
-
-
-def inpaint_by_level(
-    run: Run,
-    images: Tensor,
-    mask: Tensor,
-    completions: int = 1,
-    label: int | Sequence[int] | Tensor | None = None,
-    guidance: float | None = None,
-    seed: int = 0,
-    batch_size: int = 256,
-    dtype: torch.dtype = torch.float32,
-    progress: bool = False,
-) -> Sampled:
-    """The completions of `inpaint` with the levels they came through, each (n·k, *shape).
-
-    Raises:
-        ConfigurationError: as `inpaint`.
-    """
     check_integer("completions", completions, low=1)
     known = check_known(images, mask, run.energy.shape)
     labels = run.labels(label, len(images))
     each = torch.arange(len(images)).repeat_interleave(completions)
-    return run.draw(
+    drawn = run.draw(
         len(each),
         None if labels is None else labels[each],
         guidance,
@@ -79,3 +55,4 @@ def inpaint_by_level(
         progress,
         known=known.rows(each),
     )
+    return drawn.x.unflatten(0, (len(images), completions))

@@ -48,7 +48,6 @@ class Run:
     label_of = conditions.label_of
     guided = conditions.guided
     inpaint = inpainting.inpaint
-    inpaint_by_level = inpainting.inpaint_by_level
     interpolate = interpolation.interpolate
     composed_with = composition.composed_with
     with_conditions = composition.with_conditions

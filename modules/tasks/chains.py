@@ -102,8 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     from modules.verdict import BATCHES
 
-    if not arguments.run:
-        raise ConfigurationError("--task chains needs a trained run: --run runs/NAME")
+    _options.need_run(arguments)
     if min(arguments.num, arguments.batch_size, arguments.every, arguments.steps) < 1:
         raise ConfigurationError("--num, --batch-size, --every and --steps must be at least 1")
     if arguments.steps % arguments.every:

@@ -90,8 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> dict[str, str]:
     """The sets of outliers, name -> source."""
-    if not arguments.run:
-        raise ConfigurationError("--task detect needs a trained run: --run runs/NAME")
+    _options.need_run(arguments)
     if arguments.inliers in MADE:
         raise ConfigurationError(
             f"--inliers {arguments.inliers}: it is made from inliers: give a PATH, HUB_NAME or @CLASS"

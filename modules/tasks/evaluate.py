@@ -132,7 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _name(arguments: argparse.Namespace, step: int, evaluation: Evaluation) -> str:
-    """Of the file of values: what was measured, and all options that are not as usual."""
+    """Of the file of values: what was measured, and the options that change values, where not as usual."""
     metrics = "-".join(metric.label for metric in evaluation.metrics)
     parts = [f"step_{step:08d}", metrics, f"n{evaluation.num}", f"seed{arguments.seed}"]
     if arguments.repeats > 1:

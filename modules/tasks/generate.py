@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,14 +81,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _clear(folder: Path) -> None:
     """Take away what this task has left in the folder before: fewer images, or another format, would mix."""
-    for inner in [folder, *folder.glob("guidance_*/")]:
+    swept = list(folder.glob("guidance_*/"))
+    for inner in (folder, *swept):
         if (inner / "grid.png").exists():  # written last, by this task
-            for pattern in ("[0-9]" * 6 + ".png", "samples.npz", "levels.gif", "levels.png", "grid.png"):
-                for path in inner.glob(pattern):
-                    path.unlink()
+            ours = {inner / name for name in ("samples.npz", "levels.gif", "levels.png", "grid.png")}
+            ours |= {path for path in inner.glob("*.png") if re.fullmatch(r"\d{6,}", path.stem)}
+            for path in ours:
+                path.unlink(missing_ok=True)
             if inner != folder and not any(inner.iterdir()):
                 inner.rmdir()
-    (folder / "guidance.png").unlink(missing_ok=True)
+    if swept:
+        (folder / "guidance.png").unlink(missing_ok=True)
 
 
 def _generate(
