@@ -8,7 +8,6 @@ from typing import cast
 
 import gin
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modules.checks import check_bool, check_integer
@@ -77,7 +76,7 @@ class MLPEnergy(FreezableEnergy):
         dtype = compute_dtype(self.stem.weight)
         with full_precision(self.stem.weight):
             embedded = self.embedding.distinct(logsnr_position(transition.logsnr_s), label)
-            head = embedded.to_samples(F.linear(self.activation(embedded.values), *snapshot(self.head)))
+            head = embedded.to_samples(self.head(self.activation(embedded.values)))
             powers = torch.arange(self.num_frequencies, dtype=dtype, device=head.device)
             stages: list[Stage] = [
                 _Waves(math.pi * 2.0 ** powers[:, None]),

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modules.checks import ConfigurationError, check_integer
@@ -121,7 +120,7 @@ class ResidualEnergy(FreezableEnergy):
         dtype = compute_dtype(self.stem.weight)
         with full_precision(self.stem.weight):
             embedded = self.embedding.distinct(self.position(transition), label)
-            head = embedded.to_samples(F.linear(self.activation(embedded.values), *snapshot(self.head)))
+            head = embedded.to_samples(self.head(self.activation(embedded.values)))
             stages: list[Stage] = [ConvStage(*snapshot(self.stem, dtype))]
             stages += [cast(Freezable, stage).freeze(embedded, dtype) for stage in self.stages]
         inner = cast(ResidualBlock, self.stages[0]).conv1.weight  # the stem's is in both formats at once

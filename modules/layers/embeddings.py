@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from modules.checks import ConfigurationError
 from modules.layers.precision import full_precision
-from modules.layers.spectral import linear, snapshot
+from modules.layers.spectral import linear
 
 
 def logsnr_position(logsnr: Tensor) -> Tensor:
@@ -97,10 +97,10 @@ class LevelEmbedding(nn.Module):
         """The embedding (b, out_dim) of position (b,) and label (b,), in the parameters' precision."""
         with full_precision(position):
             e = sinusoid(position, self.dim).to(self.dense1.weight.dtype)
-            e = self.activation(F.linear(e, *snapshot(self.dense1)))
-            e = F.linear(e, *snapshot(self.dense2))
+            e = self.activation(self.dense1(e))
+            e = self.dense2(e)
             if self.label is not None:
-                e = e + F.linear(one_hot_label(label, self.num_classes, e), *snapshot(self.label))
+                e = e + self.label(one_hot_label(label, self.num_classes, e))
         return e
 
     def distinct(self, position: Tensor, label: Tensor | None = None) -> Embedded:

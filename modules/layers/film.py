@@ -93,7 +93,7 @@ class FilmDenseBlock(nn.Module):
 
     def freeze(self, embedded: Embedded, dtype: torch.dtype) -> Stage:
         """The block given the embedding, in dtype: (b, width) -> (b, width)."""
-        film = F.linear(self.activation(embedded.values), *snapshot(self.film))
+        film = self.film(self.activation(embedded.values))
         scale, shift = film.chunk(2, dim=1)
         scale = 1 + scale
         weight1, bias1 = snapshot(self.dense1)

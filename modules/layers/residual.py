@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modules.layers.activations import Activation
@@ -71,7 +70,7 @@ class ResidualBlock(nn.Module):
     def freeze(self, embedded: Embedded, dtype: torch.dtype) -> Stage:
         """The block given e, in dtype: (b, in, h, w) -> (b, out, h, w)."""
         act = self.activation
-        time = F.linear(act(embedded.values), *snapshot(self.time))
+        time = self.time(act(embedded.values))
         time = act(time) if self.time_activation else time
         weight1, bias1 = snapshot(self.conv1)
         assert bias1 is not None
