@@ -28,7 +28,7 @@ class Case:
     num_steps: int = 15  # K
     rounds: int = 7
 
-    def method(self, save_memory: bool = False) -> RecoveryLikelihood:
+    def method(self, save_memory: bool = False, compile: bool = False) -> RecoveryLikelihood:
         """CDRL with these networks, the same at every call."""
         torch.manual_seed(0)
         return RecoveryLikelihood(
@@ -38,6 +38,7 @@ class Case:
             Langevin(self.num_steps),
             shared_noise=True,
             save_memory=save_memory,
+            compile=compile,
         )
 
 

@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="in place of the cases' own")
     parser.add_argument("--precision", choices=("no", "bf16"), default="no", help="of the fast side")
     modes = ("default", "reduce-overhead", "max-autotune")
-    parser.add_argument("--compile", choices=modes, help="Langevin.compile of the fast side")
+    parser.add_argument("--compile", choices=modes, help="of chain and step on the fast side")
     parser.add_argument("--json", help="append a line a case here")
     parser.add_argument("--alone", choices=("plain", "fast", "saving"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -73,7 +73,7 @@ class Fast:
     def __init__(
         self, case: Case, precision: str, compile: str | None = None, save_memory: bool = False
     ) -> None:
-        self.method = case.method(save_memory)
+        self.method = case.method(save_memory, compile is not None)
         self.method.sampler = Langevin(case.num_steps, compile=compile)
         self.runtime = Runtime(precision, trackers=())
         rule = AdamW(clip_norm=1.0)

@@ -104,8 +104,11 @@ class LevelEmbedding(nn.Module):
         return e
 
     def distinct(self, position: Tensor, label: Tensor | None = None) -> Embedded:
-        """The embedding of each (level, label) pair that occurs. On a CPU: elsewhere, to ask would wait."""
-        if position.device.type != "cpu":
+        """The embedding of each (level, label) pair that occurs. On a CPU: elsewhere, to ask would wait.
+
+        Nor in a compiled graph, whose shapes may not depend on numbers.
+        """
+        if position.device.type != "cpu" or torch.compiler.is_compiling():
             return Embedded(self(position, label), None)
         _, index = torch.unique(position, return_inverse=True)
         if label is not None and self.label is not None:
