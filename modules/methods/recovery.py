@@ -75,10 +75,8 @@ class RecoveryLikelihood(Method):
         if warm_start is not None and not self._initializer_learns:
             raise ConfigurationError("RecoveryLikelihood.warm_start needs an initializer that has parameters")
         self._warm = self._energy_learns = True
-        self._mean, self._energy = (
-            torch.compile(network, dynamic=False) if compile else network
-            for network in (initializer.mean, energy.forward)
-        )
+        passes = {"mean": initializer.mean, "energy": energy.forward} if compile else {}
+        self._compiled = {name: torch.compile(run, dynamic=False) for name, run in passes.items()}
 
     def begin_step(self, step: int) -> None:
         """One power iteration of every spectral norm, before the positives; the phase of the warm start."""
@@ -98,7 +96,7 @@ class RecoveryLikelihood(Method):
         losses, watch = {}, {}
 
         # proposal y⁰ = g(x_t) + noise
-        mean = self._graph(self._mean, x_t, transition, label)
+        mean = self._graph(self._compiled.get("mean", self.initializer.mean), x_t, transition, label)
         proposal = self.initializer.propose(mean, transition, noise)
         if self.warm_start is not None and self._warm:
             losses["initializer"] = self.warm_start(mean, x, x_t, transition)
@@ -125,7 +123,7 @@ class RecoveryLikelihood(Method):
         self, y_pos: Tensor, y_neg: Tensor, transition: Transition, label: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """E(y⁺) and E(y⁻) (b,): from one evaluation of both, or, to save memory, from two."""
-        energy = self._energy if y_pos.is_cuda else self.energy
+        energy = self._compiled.get("energy", self.energy) if y_pos.is_cuda else self.energy
         if self.save_memory:
             return (
                 self._graph(energy, y_pos, transition, label),

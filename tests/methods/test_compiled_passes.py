@@ -105,6 +105,27 @@ def test_an_energys_pass_is_one_graph(make) -> None:
         torch.testing.assert_close(ours, eager, rtol=1e-11, atol=1e-12 * max(1.0, float(eager.abs().max())))
 
 
+@pytest.mark.parametrize("compile", [True, False])
+def test_the_switch_is_used(monkeypatch, compile: bool) -> None:
+    """By the initializer's pass; the energy's is a GPU's."""
+    ran = []
+
+    def watched(run, **_):
+        def call(*args):
+            ran.append(run.__qualname__)
+            return run(*args)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", watched)
+    _steps(
+        _awake(MLPEnergy((2,), 3, width=8, depth=1)),
+        _awake(MLPInitializer((2,), 3, width=8, depth=1)),
+        compile,
+    )
+    assert ran == ["MLPInitializer.mean"] * 2 * compile
+
+
 def test_a_switch_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"RecoveryLikelihood\.compile must be True or False"):
         RecoveryLikelihood(
