@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -143,6 +145,22 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
         hint = nearest(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
         listed = ", ".join(repr(c) for c in choices)
         raise ConfigurationError(f"{name} must be one of {listed}, got {in_short(value)}.{hint}")
+
+
+def check_compiler(name: str) -> None:
+    """Raise where torch.compile, asked for by the setting called `name`, could build nothing.
+
+    Raises:
+        ConfigurationError: there is neither a GPU nor a C++ compiler.
+    """
+    import torch
+
+    compiler = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    if shutil.which(compiler) is None and not torch.cuda.is_available():
+        raise ConfigurationError(
+            f"{name} needs a C++ compiler on a CPU, and there is no {compiler!r}: install one, name yours in "
+            f"the environment variable CXX, or leave {name} out"
+        )
 
 
 def check_bool(name: str, value: Any) -> None:

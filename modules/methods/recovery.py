@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from modules.checks import ConfigurationError, check_bool, check_callable, check_instance, check_number
+from modules.checks import (
+    ConfigurationError,
+    check_bool,
+    check_callable,
+    check_compiler,
+    check_instance,
+    check_number,
+)
 from modules.energies.base import Energy
 from modules.forward import independent_pair, shared_noise_pair
 from modules.initializers.base import Initializer
@@ -64,6 +71,8 @@ class RecoveryLikelihood(Method):
         check_number("RecoveryLikelihood.label_dropout", label_dropout, low=0, high=1)
         check_bool("RecoveryLikelihood.save_memory", save_memory)
         check_bool("RecoveryLikelihood.compile", compile)
+        if compile:
+            check_compiler("RecoveryLikelihood.compile")
         self.sampler, self.shared_noise, self.label_dropout = sampler, shared_noise, label_dropout
         self.save_memory = save_memory
         self.energy_loss = RecoveryLikelihoodLoss() if energy_loss is None else energy_loss

@@ -8,7 +8,7 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import check_choice, check_integer, check_number
+from modules.checks import check_choice, check_compiler, check_integer, check_number
 from modules.samplers.base import Sampler
 from modules.tensors import expand_as, norm_per_sample
 from modules.types import Chain, NoiseSource, Potential
@@ -72,6 +72,8 @@ class Langevin(Sampler):
         check_number("Langevin.noise_scale", noise_scale, low=0)
         check_number("Langevin.step_factor", step_factor, above=0)
         check_choice("Langevin.compile", compile, (None, "default", "reduce-overhead", "max-autotune"))
+        if compile is not None:
+            check_compiler("Langevin.compile")
         if max_drift is not None:
             check_number("Langevin.max_drift", max_drift, above=0)
         self.num_steps, self.noise_scale, self.step_factor = num_steps, noise_scale, step_factor

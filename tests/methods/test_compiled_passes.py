@@ -1,4 +1,4 @@
-"""The passes that are learnt from, compiled: the eager numbers (float64 to 1e-12)."""
+"""The passes that are learnt from, compiled: the eager numbers (float64, to 1e-11)."""
 
 from __future__ import annotations
 
@@ -105,6 +105,7 @@ def test_an_energys_pass_is_one_graph(make) -> None:
         torch.testing.assert_close(ours, eager, rtol=1e-11, atol=1e-12 * max(1.0, float(eager.abs().max())))
 
 
+@needs_a_compiler
 @pytest.mark.parametrize("compile", [True, False])
 def test_the_switch_is_used(monkeypatch, compile: bool) -> None:
     """By the initializer's pass; the energy's is a GPU's."""
@@ -136,3 +137,20 @@ def test_a_switch_that_is_none_is_refused() -> None:
             shared_noise=True,
             compile="default",
         )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU's graphs need no C++ compiler")
+def test_without_a_compiler_it_is_refused_before_any_compute(monkeypatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    networks = MLPEnergy((2,)), MLPInitializer((2,))
+    for name, make in {
+        "RecoveryLikelihood": lambda: RecoveryLikelihood(
+            *networks, CosineSchedule(), Langevin(1), shared_noise=True, compile=True
+        ),
+        "Langevin": lambda: Langevin(1, compile="default"),
+    }.items():
+        with pytest.raises(
+            ConfigurationError, match=rf"^{name}\.compile needs a C\+\+ compiler on a CPU"
+        ) as fault:
+            make()
+        assert "'no-such-compiler'" in str(fault.value) and "\n" not in str(fault.value)
