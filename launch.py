@@ -16,7 +16,7 @@ if str(ROOT) not in sys.path:  # started from elsewhere, or by a launcher
     sys.path.insert(0, str(ROOT))
 
 import modules.tasks  # noqa: E402
-from modules.checks import ConfigurationError, UserError, nearest, one_line  # noqa: E402
+from modules.core.checks import ConfigurationError, UserError, nearest, one_line  # noqa: E402
 
 EXAMPLES = """\
 examples:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from modules.checks import DataError
+from modules.core.checks import DataError
 
 
 def load(path: Path) -> dict[str, Any]:

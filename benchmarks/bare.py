@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.grad import conv2d_input
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from modules.types import EnergyFn
+from modules.core.types import EnergyFn
 
 
 class _Recorder(TorchDispatchMode):

@@ -15,7 +15,7 @@ from modules.initializers.mlp import MLPInitializer
 from modules.initializers.unet import UNet
 from modules.methods.recovery import RecoveryLikelihood
 from modules.samplers.langevin import Langevin
-from modules.schedules import CosineSchedule
+from modules.schedules.cosine import CosineSchedule
 
 
 @dataclass(frozen=True)

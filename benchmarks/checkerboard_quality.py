@@ -18,7 +18,7 @@ import torch
 
 from benchmarks import command, progress
 from benchmarks.judge_points import PointsJudge
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 from modules.data.points import Checkerboard
 from modules.report.pictures import save_samples
 

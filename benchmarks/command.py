@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from modules.checks import UserError, one_line
+from modules.core.checks import UserError, one_line
 
 
 def run(act: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:

@@ -21,8 +21,7 @@ from benchmarks import command
 from benchmarks.judge_digits import Judge
 from benchmarks.ranges import spread
 from modules import runs
-from modules.data.base import to_unit_range
-from modules.report.pictures import to_bytes
+from modules.data.quantization import to_bytes, to_unit_range
 
 COLUMNS = ("recognised", "of A's classes", "of B's", "of both")
 

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks import command, progress
 from benchmarks.judge_digits import Judge
-from modules.guidance import ClassifierFreeGuidance
+from modules.guidance.classifier_free import ClassifierFreeGuidance
 
 FIGURES = ("recognised", "as_asked", "coverage_ratio", "recall_ratio", "total_variation", "nearest_ratio")
 

@@ -18,10 +18,10 @@ import torch
 
 from benchmarks import command
 from modules import config
-from modules.checks import ConfigurationError, check_integer
+from modules.core.checks import ConfigurationError, check_integer
 from modules.data.stream import TrainingStream
-from modules.trainer import Trainer
-from modules.training import Training
+from modules.training.state import Training
+from modules.training.trainer import Trainer
 
 
 def main(words: list[str] | None = None) -> int:

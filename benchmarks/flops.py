@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from modules.core.types import Transition
+from modules.energies.recovery import energy_and_grad
 from modules.energies.resnet import CooperativeResNet
 from modules.initializers.unet import UNet
-from modules.recovery import energy_and_grad
-from modules.schedules import CosineSchedule
-from modules.types import Transition
+from modules.schedules.cosine import CosineSchedule
 
 # images of a step, steps of a training
 RUNS = {

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot, pad
 
 from benchmarks import arrays
-from modules.checks import DataError, UserError
-from modules.data.base import to_unit_range
+from modules.core.checks import DataError, UserError
 from modules.data.digits import Digits
+from modules.data.quantization import to_unit_range
 from modules.metrics.mode_mass import shares, total_variation
 from modules.metrics.prdc import distances, neighbour_radii, prdc
 

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from benchmarks import arrays
-from modules.checks import DataError, UserError
+from modules.core.checks import DataError, UserError
+from modules.core.types import EnergyFn
 from modules.data.points import Checkerboard
 from modules.metrics.grid_kl import grid_kl
 from modules.metrics.mode_mass import shares, total_variation
 from modules.metrics.sliced_wasserstein import sliced_wasserstein
-from modules.types import EnergyFn
 
 NUM_DIRECTIONS = 90  # of the lines that distances are taken along
 

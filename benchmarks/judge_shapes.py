@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from benchmarks import arrays
-from modules.checks import DataError, UserError, nearest
-from modules.data.base import to_unit_range
+from modules.core.checks import DataError, UserError, nearest
+from modules.data.quantization import to_unit_range
 from modules.data.shapes import ATTRIBUTES, draw
 
 NEAR = 0.15  # root-mean-square distance per value, in [-1, 1], up to which a picture counts as a drawing

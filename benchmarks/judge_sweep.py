@@ -17,9 +17,10 @@ from typing import Any
 
 from benchmarks import command
 from benchmarks.judge_digits import FEWEST, Judge
-from modules import checkpoints, runs
-from modules.checks import CheckpointError, check_integer
+from modules import runs
+from modules.core.checks import CheckpointError, check_integer
 from modules.report.measured import Measured
+from modules.storage import checkpoints
 
 
 def main(words: list[str] | None = None) -> int:

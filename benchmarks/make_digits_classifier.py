@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, cross_entropy, pad
 
 from benchmarks.judge_digits import real_digits
+from modules.data.quantization import to_bytes
 from modules.features.digits import FILE, DigitsNetwork
-from modules.report.pictures import to_bytes
 
 EPOCHS, BATCH, RATE, NOISE = 60, 64, 3e-3, 0.1
 

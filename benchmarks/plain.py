@@ -16,18 +16,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modules.core.tensors import expand_as, sum_per_sample
+from modules.core.types import Transition
 from modules.energies.base import Energy
 from modules.energies.mlp import MLPEnergy
 from modules.energies.resnet import CooperativeResNet
-from modules.forward import marginal
 from modules.layers.embeddings import logsnr_position
 from modules.layers.film import FilmDenseBlock
 from modules.layers.residual import AverageDownsample, ResidualBlock
 from modules.layers.spectral import power_iterate
 from modules.methods.recovery import RecoveryLikelihood
 from modules.samplers.langevin import Langevin
-from modules.tensors import expand_as, sum_per_sample
-from modules.types import Transition
+from modules.schedules.forward import marginal
 
 PlainEnergy = Callable[[Tensor, Transition, "Tensor | None"], Tensor]
 

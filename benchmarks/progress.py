@@ -13,12 +13,12 @@ from torch import Tensor
 
 from modules import config
 from modules.data.stream import TrainingStream
-from modules.generation import Generation, Sampled
-from modules.guidance import Guidance
+from modules.guidance.base import Guidance
 from modules.samplers.langevin import Langevin
-from modules.sampling import sample
-from modules.trainer import Trainer
-from modules.training import Training
+from modules.sampling.generation import Generation, Sampled
+from modules.sampling.indexed import sample
+from modules.training.state import Training
+from modules.training.trainer import Trainer
 
 
 def parser(description: str, num: int) -> argparse.ArgumentParser:

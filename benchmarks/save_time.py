@@ -18,12 +18,13 @@ from pathlib import Path
 import torch
 
 from benchmarks import command
-from modules import checkpoints, config
-from modules.checks import check_integer
+from modules import config
+from modules.core.checks import check_integer
 from modules.data.stream import TrainingStream
-from modules.diary import Diary
-from modules.trainer import Trainer
-from modules.training import Training
+from modules.storage import checkpoints
+from modules.training.diary import Diary
+from modules.training.state import Training
+from modules.training.trainer import Trainer
 
 
 def main(words: list[str] | None = None) -> int:

@@ -21,13 +21,13 @@ import torch
 from benchmarks.cases import Case
 from benchmarks.interleave import interleave
 from benchmarks.speed import Fast
+from modules.core.noise import Noise
 from modules.energies.resnet import CooperativeResNet
-from modules.generation import Generation
-from modules.guidance import NoGuidance
+from modules.guidance.none import NoGuidance
 from modules.initializers.unet import UNet
-from modules.noise import Noise
 from modules.samplers.langevin import Langevin
-from modules.schedules import CosineSchedule
+from modules.sampling.generation import Generation
+from modules.schedules.cosine import CosineSchedule
 
 AXES: dict[str, list[int]] = {
     "batch size": [4, 8, 16, 32, 64],

@@ -18,8 +18,7 @@ from benchmarks import command
 from benchmarks.judge_shapes import Judge, parse
 from benchmarks.ranges import spread
 from modules import runs
-from modules.data.base import to_unit_range
-from modules.report.pictures import to_bytes
+from modules.data.quantization import to_bytes, to_unit_range
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -30,18 +30,18 @@ from benchmarks.bare import convolutions
 from benchmarks.cases import CASES, Case
 from benchmarks.interleave import interleave, ratio
 from benchmarks.plain import PlainTraining, plain, plain_chain, plain_samples
+from modules.core.noise import Noise
+from modules.core.types import Batch
 from modules.data.base import MemoryExamples
 from modules.data.stream import TrainingStream
-from modules.ema import EMA
-from modules.generation import Generation
-from modules.guidance import NoGuidance
-from modules.noise import Noise
-from modules.optimizers import AdamW
-from modules.recovery import RecoveryPotential
-from modules.runtime import Runtime
+from modules.energies.recovery import RecoveryPotential
+from modules.guidance.none import NoGuidance
+from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
-from modules.training import Training
-from modules.types import Batch
+from modules.sampling.generation import Generation
+from modules.training.ema import EMA
+from modules.training.optimizers import AdamW
+from modules.training.state import Training
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from modules.core.types import Transition
 from modules.energies.base import Energy
-from modules.types import Transition
 
 
 class CorrelatedGaussian(Energy):

@@ -14,12 +14,12 @@ import gin
 import torch
 from torch import Tensor
 
+from modules.core.noise import Noise
+from modules.core.types import Chain, Potential, Transition
 from modules.losses.cooperative import WarmStart
 from modules.losses.likelihood import RecoveryLikelihoodLoss
-from modules.noise import Noise
 from modules.samplers.base import Sampler
 from modules.samplers.langevin import Langevin
-from modules.types import Chain, Potential, Transition
 
 
 def strike(fault: str, y: Tensor) -> Tensor:

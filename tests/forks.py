@@ -82,8 +82,8 @@ def _import_everything() -> None:
 
     import launch  # noqa: F401
     import modules.runs
-    import modules.trainer  # noqa: F401
-    from modules.config_imports import import_components
+    import modules.training.trainer  # noqa: F401
+    from modules.config.imports import import_components
 
     torch.set_num_threads(1)
     Image.init()

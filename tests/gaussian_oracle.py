@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from modules.core.noise import Noise
+from modules.core.types import Transition
 from modules.energies.analytic import GaussianEnergy
 from modules.initializers.base import Initializer
-from modules.noise import Noise
-from modules.types import Transition
 
 MEAN = torch.tensor([0.6, -0.3], dtype=torch.float64)
 VARIANCE = torch.tensor([0.5, 0.02], dtype=torch.float64)

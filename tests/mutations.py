@@ -57,7 +57,7 @@ None  True  False  -1  0  1  2  3  -0.5  0.5  1e-300  1e308  1e999  -1e999  nan 
 (1, 0)  (2, True)  (100, 100)  [1, 2, 4]  {1: 2}  {"energy": None}  {[]: 1}  {(): @EMA}
 [@EMA(), [@EMA(), (@EMA(),)]]  {"energy": @AdamW(), "initializer": @AdamW()}  {"energy": @AdamW}
 @  %  @()  %()  @@EMA()  %%SHAPE  @EMA  @EMA()  @EMA()()  @/EMA()  @a/b/c/EMA()  @EMA().decay  @EMA(decay=1)
-@modules.ema.EMA()  @Trainer()  @Trainer  @gin  @gin.macro()  @macro
+@modules.training.ema.EMA()  @Trainer()  @Trainer  @gin  @gin.macro()  @macro
 @generate/Langevin()  @Langevin  @Langevin()  @UNet()  @MLPEnergy()  @CosineSchedule()
 @LinearSchedule()  @Noise()  @HuggingFaceData()  @Digits()  @AdamW()
 %SHAPE  %NUM_CLASSES  %NUM_STEPS  %BATCH_SIZE  %NOWHERE  %shape  %gin.REQUIRED  %a/b

@@ -10,21 +10,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# A package or module -> its layer; what is imported lies in the same layer or below. Tasks are on top: each
-# is a command of launch.py, which rebuilds runs from their configuration.
-LAYERS = {
-    **dict.fromkeys(("types", "tensors", "noise", "checks", "signals", "durable", "run_lock", "best"), 0),
-    **dict.fromkeys(("schedules", "layers", "data", "ema", "features", "masks", "optimizers"), 1),
-    **dict.fromkeys(("forward", "energies", "initializers", "interpolation"), 2),
-    **dict.fromkeys(("recovery", "guidance", "inpainting"), 3),
-    "samplers": 4,
-    **dict.fromkeys(("generation", "losses", "methods", "metrics", "runtime", "scores"), 5),
-    **dict.fromkeys(("chains", "detection", "landscape", "verdict"), 6),
-    **dict.fromkeys(("sampling", "training", "trainer", "guards", "checkpoints", "report", "diary"), 6),
-    **dict.fromkeys(("evaluation", "references"), 6),
-    **dict.fromkeys(("config", "runs", "sweep", "demo"), 7),
-    "tasks": 8,
-}
+# From the ground up: a room imports from itself and from rooms above it in this list. Tasks are commands of
+# launch.py, which rebuild runs from their configuration.
+ROOMS = (
+    *("core", "storage", "schedules", "layers", "data", "energies", "initializers", "samplers", "losses"),
+    *("guidance", "methods", "runtime", "sampling", "scores", "features", "metrics", "analysis", "report"),
+    *("evaluation", "training", "config", "runs", "sweep", "demo", "tasks"),
+)
 
 
 def _modules() -> dict[str, ast.Module]:
@@ -57,14 +49,8 @@ def _imports(tree: ast.AST) -> list[tuple[str, int]]:
     return found
 
 
-def _part(module: str) -> str:
-    """What stands in the table for a module: its package, or the file's name; config_* is config."""
-    part = module.split(".")[1]
-    return "config" if part.startswith("config_") else part
-
-
-def _layer(module: str) -> int:
-    return LAYERS[_part(module)]
+def _room(module: str) -> str:
+    return module.split(".")[1]
 
 
 def _project_imports(module: str) -> list[tuple[str, int]]:
@@ -72,17 +58,18 @@ def _project_imports(module: str) -> list[tuple[str, int]]:
     return [(name, line) for name, line in _imports(MODULES[module]) if name.startswith("modules.")]
 
 
-def test_every_module_has_its_layer():
-    assert {_part(module) for module in MODULES if module != "modules"} == set(LAYERS)
+def test_every_file_is_in_a_room():
+    assert {_room(module) for module in MODULES if module != "modules"} == set(ROOMS)
+    assert [path.name for path in (ROOT / "modules").glob("*.py")] == ["__init__.py"]
 
 
-def test_imports_go_down_or_sideways():
+def test_imports_go_down():
     climbing = [
-        f"{module}:{line} (layer {_layer(module)}) imports {name} (layer {_layer(name)})"
+        f"{module}:{line} imports {name}"
         for module in MODULES
         if module != "modules"
         for name, line in _project_imports(module)
-        if _layer(name) > _layer(module)
+        if ROOMS.index(_room(name)) > ROOMS.index(_room(module))
     ]
     assert climbing == []
 
@@ -105,14 +92,14 @@ def _users(package: str) -> set[str]:
 
 
 def test_only_the_runtime_uses_accelerate():
-    assert _users("accelerate") == {"modules.runtime"}
+    assert _users("accelerate") == {"modules.runtime.runtime"}
 
 
 def test_components_use_of_gin_is_register():
-    """Attributes of `gin` in all modules but config*.py, and nothing imported from it."""
+    """Attributes of `gin` in all rooms but config, and nothing imported from it."""
     used = {}
     for module in _users("gin"):
-        if _part(module) == "config":
+        if _room(module) == "config":
             continue
         assert {name for name, _ in _imports(MODULES[module]) if name.startswith("gin")} == {"gin"}
         nodes = ast.walk(MODULES[module])

@@ -21,28 +21,28 @@ from torch import Tensor, nn
 
 import modules
 import modules.data
-from modules import checkpoints
-from modules.best import Best
+from modules.core.noise import Noise
+from modules.core.types import Batch, Transition
 from modules.data.base import Data, Examples
 from modules.data.digits import Digits
 from modules.data.hub import HuggingFaceData
 from modules.data.points import Checkerboard, GaussianMixture2D, Rings
 from modules.data.shapes import Shapes
-from modules.ema import EMA
 from modules.energies.base import Energy
 from modules.energies.mlp import MLPEnergy
-from modules.evaluation import Evaluation
+from modules.energies.recovery import RecoveryPotential
+from modules.evaluation.evaluation import Evaluation
 from modules.features.base import Extractor
 from modules.features.digits import DigitsClassifier
 from modules.features.inception_v3 import InceptionV3
 from modules.features.module import ModuleFeatures
 from modules.features.pixels import RawPixels
-from modules.generation import Generation
-from modules.guards import Guard, RaiseOnDivergence, Rollback, SkipStep
-from modules.guidance import ClassifierFreeGuidance, Composition, Guidance, NoGuidance
+from modules.guidance.base import Guidance
+from modules.guidance.classifier_free import ClassifierFreeGuidance
+from modules.guidance.composition import Composition
+from modules.guidance.none import NoGuidance
 from modules.initializers.base import Initializer
 from modules.initializers.mlp import MLPInitializer
-from modules.inpainting import Inpainting
 from modules.losses.cooperative import CooperativeLoss, WarmStart
 from modules.losses.likelihood import RecoveryLikelihoodLoss
 from modules.methods.base import Method
@@ -59,19 +59,25 @@ from modules.metrics.perceptual import PerceptualDistance
 from modules.metrics.prdc import PRDC
 from modules.metrics.recognised import Recognised
 from modules.metrics.sliced_wasserstein import SlicedWasserstein
-from modules.noise import Noise
-from modules.optimizers import AdamW, Optimizer
-from modules.recovery import RecoveryPotential
-from modules.runtime import Runtime
+from modules.runtime.runtime import Runtime
 from modules.samplers.base import Sampler
 from modules.samplers.langevin import Langevin
-from modules.schedules import CosineSchedule, LinearSchedule, Schedule, SubsampledLinearSchedule
+from modules.sampling.generation import Generation
+from modules.sampling.inpainting import Inpainting
+from modules.schedules.base import Schedule
+from modules.schedules.cosine import CosineSchedule
+from modules.schedules.linear import LinearSchedule
+from modules.schedules.subsampled_linear import SubsampledLinearSchedule
 from modules.scores.base import Score
 from modules.scores.denoising import DenoisingScore
 from modules.scores.energy import EnergyScore, GradientNormScore, NoisyEnergyScore
-from modules.trainer import Trainer
-from modules.training import Training
-from modules.types import Batch, Transition
+from modules.storage import checkpoints
+from modules.training.best import Best
+from modules.training.ema import EMA
+from modules.training.guards import Guard, RaiseOnDivergence, Rollback, SkipStep
+from modules.training.optimizers import AdamW, Optimizer
+from modules.training.state import Training
+from modules.training.trainer import Trainer
 from tests.random_inception import random_inception
 from tests.test_contracts_networks import ENERGIES, INITIALIZERS
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 import modules.energies
 import modules.initializers
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
+from modules.core.types import Transition
 from modules.energies.analytic import GaussianEnergy, MixtureEnergy
 from modules.energies.base import Energy
 from modules.energies.drl_resnet import RecoveryResNet
@@ -27,8 +28,7 @@ from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
 from modules.initializers.sum import InitializerSum
 from modules.initializers.unet import UNet
-from modules.schedules import CosineSchedule
-from modules.types import Transition
+from modules.schedules.cosine import CosineSchedule
 
 torch.set_num_threads(1)
 

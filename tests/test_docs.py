@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from modules.recovery import RecoveryPotential, energy_and_grad
-from modules.schedules import CosineSchedule
+from modules.energies.recovery import RecoveryPotential, energy_and_grad
+from modules.schedules.cosine import CosineSchedule
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

@@ -11,9 +11,9 @@ import torch
 from modules import config
 from modules.data.stream import TrainingStream
 from modules.initializers.copy import CopyInitializer
-from modules.sampling import sample
-from modules.trainer import Trainer
-from modules.training import Training
+from modules.sampling.indexed import sample
+from modules.training.state import Training
+from modules.training.trainer import Trainer
 
 torch.set_num_threads(1)
 

@@ -19,7 +19,7 @@ GREET = '''\
 import json
 from pathlib import Path
 
-from modules.checks import DataError
+from modules.core.checks import DataError
 
 
 def add_arguments(parser):

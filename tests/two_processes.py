@@ -16,17 +16,18 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from modules.checks import DataError
+from modules.core.checks import DataError
+from modules.core.noise import Noise
+from modules.core.tensors import expand_as, sum_per_sample
+from modules.core.types import Batch, LossOutput, NoiseSource, Transition
 from modules.data.digits import Digits
 from modules.data.points import Checkerboard
 from modules.data.stream import TrainingStream
-from modules.ema import EMA
 from modules.energies.base import Energy
 from modules.energies.mlp import MLPEnergy
 from modules.energies.resnet import CooperativeResNet
-from modules.evaluation import Evaluation
+from modules.evaluation.evaluation import Evaluation
 from modules.features.pixels import RawPixels
-from modules.generation import Generation
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
 from modules.initializers.unet import UNet
@@ -42,16 +43,16 @@ from modules.metrics.mode_mass import ModeMass
 from modules.metrics.prdc import PRDC
 from modules.metrics.recognised import Recognised
 from modules.metrics.sliced_wasserstein import SlicedWasserstein
-from modules.noise import Noise
-from modules.optimizers import AdamW
-from modules.runtime import Runtime
+from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
-from modules.sampling import sample
-from modules.schedules import CosineSchedule, SubsampledLinearSchedule
-from modules.tensors import expand_as, sum_per_sample
-from modules.trainer import Trainer
-from modules.training import Training
-from modules.types import Batch, LossOutput, NoiseSource, Transition
+from modules.sampling.generation import Generation
+from modules.sampling.indexed import sample
+from modules.schedules.cosine import CosineSchedule
+from modules.schedules.subsampled_linear import SubsampledLinearSchedule
+from modules.training.ema import EMA
+from modules.training.optimizers import AdamW
+from modules.training.state import Training
+from modules.training.trainer import Trainer
 
 torch.set_num_threads(1)
 

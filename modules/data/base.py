@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from modules.checks import DataError, check_integer, check_shape
+from modules.core.checks import DataError, check_integer, check_shape
+from modules.data.quantization import to_unit_range
 
 _CHUNK = 256
 
@@ -113,8 +114,3 @@ class MemoryExamples(Examples):
 
     def rows(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         return to_unit_range(self.images[indices]), self.labels[indices]
-
-
-def to_unit_range(images: Tensor) -> Tensor:
-    """8-bit values 0..255 to float32 in [-1, 1]: x/127.5 - 1. Floats pass as they are."""
-    return images.float() / 127.5 - 1.0 if images.dtype == torch.uint8 else images.float()

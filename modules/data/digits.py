@@ -9,9 +9,9 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import ConfigurationError, DataError, check_choice, check_instance, check_integer
+from modules.core.checks import ConfigurationError, DataError, check_choice, check_instance, check_integer
+from modules.core.noise import Noise
 from modules.data.base import Data, Examples, MemoryExamples
-from modules.noise import Noise
 
 _FILE = Path(__file__).with_name("digits.parquet")
 _LENGTH = 1797

@@ -10,7 +10,7 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import (
+from modules.core.checks import (
     ConfigurationError,
     DataError,
     check_instance,

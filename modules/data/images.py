@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modules.checks import DataError
-from modules.data.base import to_unit_range
+from modules.core.checks import DataError
+from modules.data.quantization import to_unit_range
 
 if TYPE_CHECKING:
     from PIL.Image import Image

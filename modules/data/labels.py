@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from modules.checks import DataError, nearest
+from modules.core.checks import DataError, nearest
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from modules.checks import DataError
-from modules.data.base import Examples, to_unit_range
+from modules.core.checks import DataError
+from modules.data.base import Examples
 from modules.data.images import decode_image
 from modules.data.labels import check_column
+from modules.data.quantization import to_unit_range
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -13,9 +13,9 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import ConfigurationError, check_integer, check_number
+from modules.core.checks import ConfigurationError, check_integer, check_number
+from modules.core.noise import Noise
 from modules.data.base import Data, Examples
-from modules.noise import Noise
 
 
 class Points(Data):

@@ -9,9 +9,9 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import ConfigurationError, check_integer, nearest
+from modules.core.checks import ConfigurationError, check_integer, nearest
+from modules.core.noise import Noise
 from modules.data.base import Data, Examples
-from modules.noise import Noise
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "shape": ("circle", "square", "triangle", "cross"),

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modules.checks import DataError, nearest
+from modules.core.checks import DataError, nearest
 
 if TYPE_CHECKING:
     from datasets import Dataset

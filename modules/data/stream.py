@@ -19,10 +19,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from modules.checks import ConfigurationError, DataError, check_bool, check_integer
+from modules.core.checks import ConfigurationError, DataError, check_bool, check_integer
+from modules.core.noise import Noise
+from modules.core.types import Batch
 from modules.data.base import Examples
-from modules.noise import Noise
-from modules.types import Batch
 
 
 def epoch_permutation(seed: int, epoch: int, length: int) -> Tensor:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from modules.checks import ConfigurationError, check_integer, check_number
+from modules.core.checks import ConfigurationError, check_integer, check_number
 from modules.demo.watched import Report, watched
-from modules.generation import Sampled
-from modules.guidance import ClassifierFreeGuidance, NoGuidance
-from modules.inpainting import check_known
+from modules.guidance.classifier_free import ClassifierFreeGuidance
+from modules.guidance.none import NoGuidance
 from modules.runs import Run
 from modules.samplers.langevin import Langevin
+from modules.sampling.generation import Sampled
+from modules.sampling.inpainting import check_known
 
 IN_TURN, NO_CLASS = "in turn", "none"
 """Labels that are no class: one class after another, as `--task generate` has it; and none at all."""

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modules.checks import ConfigurationError, DataError, UserError, one_line
+from modules.core.checks import ConfigurationError, DataError, UserError, one_line
 from modules.data.base import Examples
 from modules.demo import answers
 from modules.demo.answers import NO_CLASS, Settings
 from modules.demo.watched import Report
 from modules.runs import Run
-from modules.signals import SamplingStoppedError
+from modules.runtime.signals import SamplingStoppedError
 
 
 class StoppedError(UserError):

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from modules import masks
-from modules.checks import check_choice
+from modules.core.checks import check_choice
 from modules.report.pictures import grid, image_of, magnified
+from modules.sampling import masks
 
 CANVAS = 400  # pixels of the canvas's height, at most, where a whole factor magnifies it
 _COVERED = 0.25  # of a pixel, from which on it counts as painted

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modules import masks
-from modules.checks import DataError, check_integer, one_line
+from modules.core.checks import DataError, check_integer, one_line
 from modules.data.images import MODES, read_image
 from modules.demo import answers, controls, drawing
 from modules.demo.desk import LOOKING, Desk, told
 from modules.demo.walks import walk_of
+from modules.sampling import masks
 
 _COLOUR = "#e8374a"
 

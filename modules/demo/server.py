@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 
 if TYPE_CHECKING:
     from modules.runs import Run

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 from modules.demo import answers, controls
 from modules.demo.answers import NO_CLASS
 from modules.demo.desk import LOOKING, Desk, told

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from modules.generation import Sampled
 from modules.report.pictures import grid, magnified, reach, save_film, scatter
+from modules.sampling.generation import Sampled
 
 HEIGHT = 460  # pixels of a picture of all samples, at most, where a whole factor magnifies it
 _STRIPS = 8  # samples of the strips, as of `--task generate --levels`

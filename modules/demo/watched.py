@@ -8,9 +8,9 @@ from typing import cast
 
 from torch import Tensor
 
+from modules.core.types import Chain, NoiseSource, Potential
 from modules.runs import Run
 from modules.samplers.base import Sampler
-from modules.types import Chain, NoiseSource, Potential
 
 Report = Callable[[int, int], None]
 """Is told the chains done and their number, before each; what it raises ends the sampling."""

@@ -1,0 +1,17 @@
+"""Energies E(y), low where data is likely, and the potential that a chain follows."""
+
+from modules.core.lazy import exports
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "analytic": "GaussianEnergy MixtureEnergy",
+        "base": "Energy",
+        "drl_resnet": "RecoveryResNet",
+        "frozen": "FreezableEnergy FrozenEnergy",
+        "mlp": "MLPEnergy",
+        "recovery": "RecoveryPotential energy_and_grad",
+        "resnet": "CooperativeResNet",
+        "sum": "EnergySum",
+    },
+)

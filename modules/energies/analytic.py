@@ -9,11 +9,11 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import ConfigurationError, check_shape
+from modules.core.checks import ConfigurationError, check_shape
+from modules.core.tensors import expand_as, sum_per_sample
+from modules.core.types import Transition
 from modules.energies.base import Energy
 from modules.layers.embeddings import check_no_label
-from modules.tensors import expand_as, sum_per_sample
-from modules.types import Transition
 
 Numbers = float | Sequence["Numbers"] | Tensor
 

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from modules.checks import check_integer, check_shape
-from modules.types import EnergyFn, Transition
+from modules.core.checks import check_integer, check_shape
+from modules.core.types import EnergyFn, Transition
 
 
 class Energy(nn.Module, ABC):

@@ -8,14 +8,14 @@ from functools import partial
 import gin
 from torch import Tensor, nn
 
-from modules.checks import ConfigurationError, check_bool, check_choice, check_integer
+from modules.core.checks import ConfigurationError, check_bool, check_choice, check_integer
+from modules.core.types import Transition
 from modules.energies.residual import ResidualEnergy
 from modules.layers.activations import activation as named_activation
 from modules.layers.attention import SelfAttention
 from modules.layers.normalization import norm as named_norm
 from modules.layers.residual import ResidualBlock
 from modules.layers.spectral import SpectralNormalized
-from modules.types import Transition
 
 # gain of Xavier's uniform initialization for a variance scale of 1e-10: almost zero
 _SMALL = 1e-5

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from modules.core.types import EnergyFn, Transition
 from modules.energies.base import Energy
 from modules.layers.activations import Activation
 from modules.layers.embeddings import check_no_label
 from modules.layers.stages import Stage
-from modules.types import EnergyFn, Transition
 
 
 class FrozenEnergy:

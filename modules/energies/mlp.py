@@ -10,7 +10,8 @@ import gin
 import torch
 from torch import Tensor, nn
 
-from modules.checks import check_bool, check_integer
+from modules.core.checks import check_bool, check_integer
+from modules.core.types import Transition
 from modules.energies.frozen import FreezableEnergy, FrozenEnergy
 from modules.layers.activations import activation as named_activation
 from modules.layers.embeddings import LevelEmbedding, logsnr_position
@@ -19,7 +20,6 @@ from modules.layers.precision import compute_dtype, full_precision
 from modules.layers.residual import Freezable
 from modules.layers.spectral import linear, snapshot
 from modules.layers.stages import DenseStage, Pull, Stage
-from modules.types import Transition
 
 
 @gin.register

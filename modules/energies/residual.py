@@ -8,7 +8,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from modules.checks import ConfigurationError, check_integer
+from modules.core.checks import ConfigurationError, check_integer
+from modules.core.types import Transition
 from modules.energies.frozen import FreezableEnergy, FrozenEnergy
 from modules.layers.activations import Activation
 from modules.layers.attention import SelfAttention
@@ -17,7 +18,6 @@ from modules.layers.precision import compute_dtype, full_precision
 from modules.layers.residual import AverageDownsample, ConvDownsample, Freezable, ResidualBlock
 from modules.layers.spectral import conv2d, snapshot
 from modules.layers.stages import ConvStage, Stage
-from modules.types import Transition
 
 # width multipliers of the levels by the resolution of the images (spec §7)
 CHANNEL_MULT = {

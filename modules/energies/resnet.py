@@ -8,12 +8,12 @@ from functools import partial
 import gin
 from torch import Tensor, nn
 
-from modules.checks import check_bool
+from modules.core.checks import check_bool
+from modules.core.types import Transition
 from modules.energies.residual import ResidualEnergy
 from modules.layers.activations import activation as named_activation
 from modules.layers.embeddings import logsnr_position
 from modules.layers.residual import ResidualBlock
-from modules.types import Transition
 
 
 @gin.register

@@ -8,9 +8,9 @@ import gin
 import torch
 from torch import Tensor, nn
 
-from modules.checks import ConfigurationError, check_instance, check_number
+from modules.core.checks import ConfigurationError, check_instance, check_number
+from modules.core.types import EnergyFn, Transition
 from modules.energies.base import Energy
-from modules.types import EnergyFn, Transition
 
 
 @gin.register

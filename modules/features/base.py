@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from modules.checks import CheckpointError, ConfigurationError
+from modules.core.checks import CheckpointError, ConfigurationError
 
 
 @dataclass(frozen=True)

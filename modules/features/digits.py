@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from modules.checks import CheckpointError, ConfigurationError
+from modules.core.checks import CheckpointError, ConfigurationError
 from modules.features.base import Extracted, Extractor, Features, digest, loaded, outputs_of
 
 LAYERS = ("body.1", "body.3", "body.6")  # its convolutions, after their ReLUs

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from modules.checks import CheckpointError, ConfigurationError, check_choice, check_instance
+from modules.core.checks import CheckpointError, ConfigurationError, check_choice, check_instance
 from modules.features.base import (
     Extracted,
     Extractor,

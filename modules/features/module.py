@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from modules.checks import (
+from modules.core.checks import (
     CheckpointError,
     ConfigurationError,
     check_bool,

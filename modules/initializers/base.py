@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from modules.checks import check_integer, check_shape
-from modules.tensors import expand_as
-from modules.types import NoiseSource, Transition
+from modules.core.checks import check_integer, check_shape
+from modules.core.tensors import expand_as
+from modules.core.types import NoiseSource, Transition
 
 
 class Initializer(nn.Module, ABC):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gin
 from torch import Tensor
 
+from modules.core.types import NoiseSource, Transition
 from modules.initializers.base import Initializer
-from modules.types import NoiseSource, Transition
 
 
 @gin.register

@@ -8,14 +8,14 @@ from typing import cast
 import gin
 from torch import Tensor, nn
 
-from modules.checks import check_integer
+from modules.core.checks import check_integer
+from modules.core.types import Transition
 from modules.initializers.base import Initializer
 from modules.layers.activations import activation as named_activation
 from modules.layers.embeddings import LevelEmbedding, check_no_label, logsnr_position
 from modules.layers.film import FilmDenseBlock
 from modules.layers.precision import compute_dtype
 from modules.layers.residual import Freezable
-from modules.types import Transition
 
 
 @gin.register

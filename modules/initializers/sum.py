@@ -8,12 +8,12 @@ import gin
 import torch
 from torch import Tensor, nn
 
-from modules.checks import ConfigurationError, check_instance
+from modules.core.checks import ConfigurationError, check_instance
+from modules.core.tensors import expand_as
+from modules.core.types import Transition
 from modules.energies.sum import check_weights, common_classes
 from modules.initializers.base import Initializer
 from modules.initializers.copy import CopyInitializer
-from modules.tensors import expand_as
-from modules.types import Transition
 
 
 @gin.register

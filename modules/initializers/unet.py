@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modules.checks import ConfigurationError, check_integer, check_number
+from modules.core.checks import ConfigurationError, check_integer, check_number
+from modules.core.types import Transition
 from modules.initializers.base import Initializer
 from modules.layers.attention import SelfAttention
 from modules.layers.embeddings import LevelEmbedding, check_no_label, logsnr_position
 from modules.layers.film import FilmConvBlock, downsample, upsample
 from modules.layers.normalization import group_norm
-from modules.types import Transition
 
 
 class _Stage(nn.Module):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from modules.checks import check_choice
+from modules.core.checks import check_choice
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 from modules.layers.precision import full_precision
 from modules.layers.spectral import linear
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from modules.checks import ConfigurationError, check_choice
+from modules.core.checks import ConfigurationError, check_choice
 
 
 def group_norm(owner: str, groups: int, channels: int) -> nn.GroupNorm:

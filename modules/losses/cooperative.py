@@ -5,10 +5,10 @@ from __future__ import annotations
 import gin
 from torch import Tensor
 
-from modules.checks import check_integer, check_number
-from modules.forward import posterior_mean
-from modules.tensors import expand_as, sum_per_sample
-from modules.types import Transition
+from modules.core.checks import check_integer, check_number
+from modules.core.tensors import expand_as, sum_per_sample
+from modules.core.types import Transition
+from modules.schedules.forward import posterior_mean
 
 
 @gin.register

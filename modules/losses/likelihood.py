@@ -5,8 +5,8 @@ from __future__ import annotations
 import gin
 from torch import Tensor
 
-from modules.checks import check_bool, check_number
-from modules.types import Transition
+from modules.core.checks import check_bool, check_number
+from modules.core.types import Transition
 
 
 @gin.register

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from modules.checks import check_instance
+from modules.core.checks import check_instance
+from modules.core.types import Batch, LossOutput, NoiseSource
 from modules.energies.base import Energy
 from modules.initializers.base import Initializer
-from modules.schedules import Schedule
-from modules.types import Batch, LossOutput, NoiseSource
+from modules.schedules.base import Schedule
 
 
 class Method(nn.Module, ABC):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from modules.checks import (
+from modules.core.checks import (
     ConfigurationError,
     check_bool,
     check_callable,
@@ -17,18 +17,18 @@ from modules.checks import (
     check_instance,
     check_number,
 )
+from modules.core.tensors import expand_as
+from modules.core.types import Batch, LossOutput, NoiseSource, Transition
 from modules.energies.base import Energy
-from modules.forward import independent_pair, shared_noise_pair
+from modules.energies.recovery import RecoveryPotential
 from modules.initializers.base import Initializer
 from modules.layers.spectral import power_iterate
 from modules.losses.cooperative import CooperativeLoss, WarmStart
 from modules.losses.likelihood import RecoveryLikelihoodLoss
 from modules.methods.base import Method
-from modules.recovery import RecoveryPotential
 from modules.samplers.base import Sampler
-from modules.schedules import Schedule
-from modules.tensors import expand_as
-from modules.types import Batch, LossOutput, NoiseSource, Transition
+from modules.schedules.base import Schedule
+from modules.schedules.forward import independent_pair, shared_noise_pair
 
 
 @gin.register

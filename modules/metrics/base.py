@@ -18,9 +18,9 @@ import evaluate
 import torch
 from torch import Tensor
 
-from modules.checks import DataError
+from modules.core.checks import DataError
 from modules.metrics.stores import Store
-from modules.runtime import Runtime
+from modules.runtime.runtime import Runtime
 
 
 class Metric(evaluate.Metric, ABC):

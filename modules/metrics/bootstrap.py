@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from modules.noise import Noise
-from modules.runtime import Runtime
+from modules.core.noise import Noise
+from modules.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
     from modules.metrics.base import Metric

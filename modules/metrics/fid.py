@@ -6,11 +6,11 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import DataError, check_bool
+from modules.core.checks import DataError, check_bool
+from modules.core.noise import Noise
 from modules.metrics.base import SetMetric, check_counts
 from modules.metrics.rows import Rows
 from modules.metrics.stores import Moments, Store
-from modules.noise import Noise
 
 SIZES = 15  # of the subsets that the extrapolation is fitted to
 BLOCK = 4096  # rows added at once

@@ -6,7 +6,7 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import DataError, check_integer, check_number
+from modules.core.checks import DataError, check_integer, check_number
 from modules.metrics.base import PairMetric
 from modules.metrics.rows import Rows
 from modules.metrics.stores import Store

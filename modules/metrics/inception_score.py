@@ -8,7 +8,7 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import check_integer
+from modules.core.checks import check_integer
 from modules.metrics.base import SetMetric
 from modules.metrics.order import scattered
 from modules.metrics.stores import Store, Sums

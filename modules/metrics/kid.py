@@ -8,11 +8,11 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import DataError, check_instance, check_integer
+from modules.core.checks import DataError, check_instance, check_integer
+from modules.core.noise import Noise
 from modules.metrics.base import SetMetric, check_counts
 from modules.metrics.rows import Rows
 from modules.metrics.stores import Store
-from modules.noise import Noise
 
 
 def polynomial_mmd(x: Tensor, y: Tensor, members: Tensor | None = None) -> Tensor:

@@ -6,7 +6,7 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import DataError
+from modules.core.checks import DataError
 from modules.metrics.base import SetMetric, check_counts
 from modules.metrics.rows import Rows
 from modules.metrics.stores import Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gin
 from torch import Tensor
 
-from modules.checks import DataError, check_number
+from modules.core.checks import DataError, check_number
 from modules.metrics.base import SetMetric
 from modules.metrics.stores import Store, Sums
 

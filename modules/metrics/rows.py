@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modules.checks import DataError
+from modules.core.checks import DataError
 from modules.metrics.stores import Store, other_width
-from modules.runtime import Runtime
+from modules.runtime.runtime import Runtime
 
 LIMIT = 2**30  # bytes of a store beyond which it moves to a file
 BLOCK = 2**26  # bytes moved at once

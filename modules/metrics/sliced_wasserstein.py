@@ -8,12 +8,12 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import DataError, check_integer
+from modules.core.checks import DataError, check_integer
+from modules.core.noise import Noise
 from modules.metrics.base import SetMetric, check_counts
 from modules.metrics.order import scattered
 from modules.metrics.rows import Rows
 from modules.metrics.stores import Store
-from modules.noise import Noise
 
 
 def directions(dim: int, num: int) -> Tensor:

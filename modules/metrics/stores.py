@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modules.checks import DataError
-from modules.runtime import Runtime
+from modules.core.checks import DataError
+from modules.runtime.runtime import Runtime
 
 
 class Store(ABC):

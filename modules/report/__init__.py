@@ -1,0 +1,1 @@
+"""What a run shows: pictures, curves, pages, tables."""

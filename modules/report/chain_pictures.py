@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modules.chains import LongChains
+from modules.analysis.chains import LongChains
+from modules.analysis.verdict import Verdict
 from modules.report.curves import figure
 from modules.report.pictures import grid
-from modules.verdict import Verdict
 
 _ROWS = 8  # chains whose images are shown
 _FAR = 1e4

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from modules.training import Divergence
+    from modules.training.state import Divergence
 
 
 def path_of(run: Path, fault: Divergence) -> Path:

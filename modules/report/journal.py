@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modules import durable
+from modules.storage import durable
 
 
 class Journal:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from modules.landscape import Plane
+from modules.analysis.landscape import Plane
 from modules.report.curves import figure
 from modules.report.pictures import grid
 

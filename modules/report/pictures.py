@@ -12,12 +12,9 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
+from modules.data.quantization import to_bytes
+
 _GAP = 2  # pixels between pictures, before magnification
-
-
-def to_bytes(images: Tensor) -> Tensor:
-    """[-1, 1] to 8 bits as evaluation does: clamp, then round((x + 1)·127.5) (spec §6). uint8."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def image_of(image: Tensor) -> Image.Image:

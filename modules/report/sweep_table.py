@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modules.checks import ConfigurationError, nearest
+from modules.core.checks import ConfigurationError, nearest
 from modules.report.journal import measured, read
 
 ALWAYS = ("sample_distance", "steps", "seconds")

@@ -6,9 +6,9 @@ import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 from modules.energies.sum import EnergySum
-from modules.guidance import Composition
+from modules.guidance.composition import Composition
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.sum import InitializerSum
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from modules.checks import ConfigurationError, nearest
-from modules.generation import Generation
-from modules.guidance import ClassifierFreeGuidance
+from modules.core.checks import ConfigurationError, nearest
+from modules.guidance.classifier_free import ClassifierFreeGuidance
+from modules.sampling.generation import Generation
 
 if TYPE_CHECKING:
     from modules.runs.run import Run

@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from modules import config, durable
-from modules.checks import CheckpointError, nearest
-from modules.config_imports import is_imported
+from modules import config
+from modules.config.imports import is_imported
+from modules.core.checks import CheckpointError, nearest
+from modules.storage import durable
 
 CONFIG, IMPORTS = "config.gin", "config.json"
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from modules.checks import check_integer
-from modules.inpainting import check_known
+from modules.core.checks import check_integer
+from modules.sampling.inpainting import check_known
 
 if TYPE_CHECKING:
     from modules.runs.run import Run

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from modules.checks import ConfigurationError, check_integer
-from modules.forward import marginal
-from modules.generation import Start
-from modules.interpolation import NoiseOnTheWay, spherical
-from modules.sampling import sample_noise
-from modules.types import NoiseSource
+from modules.core.checks import ConfigurationError, check_integer
+from modules.core.types import NoiseSource
+from modules.sampling.generation import Start
+from modules.sampling.indexed import sample_noise
+from modules.sampling.interpolation import NoiseOnTheWay, spherical
+from modules.schedules.forward import marginal
 
 if TYPE_CHECKING:
     from modules.runs.run import Run

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from modules import checkpoints
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 from modules.runs.folder import saved_config
 from modules.runs.run import Run
+from modules.storage import checkpoints
 
 
 def load(

@@ -10,24 +10,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modules import checkpoints, config
-from modules.checks import ConfigurationError, check_choice, check_integer
+from modules import config
+from modules.core.checks import ConfigurationError, check_choice, check_integer
+from modules.core.types import NoiseSource
 from modules.data.base import Data
-from modules.ema import EMA
 from modules.energies.base import Energy
-from modules.evaluation import Evaluation
+from modules.evaluation.evaluation import Evaluation
 from modules.features.base import Extractor
-from modules.generation import Generation, Sampled, Start
 from modules.initializers.base import Initializer
-from modules.inpainting import Inpainting, Known
 from modules.methods.base import Method
 from modules.runs import composition, conditions, inpainting, interpolation
 from modules.runs.folder import is_bound
-from modules.runtime import Runtime
+from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
-from modules.sampling import sample
-from modules.training import load_weights
-from modules.types import NoiseSource
+from modules.sampling.generation import Generation, Sampled, Start
+from modules.sampling.indexed import sample
+from modules.sampling.inpainting import Inpainting, Known
+from modules.storage import checkpoints
+from modules.training.ema import EMA
+from modules.training.state import load_weights
 
 
 class Run:
@@ -117,7 +118,7 @@ class Run:
         start: Start | None = None,
         known: Known | None = None,
     ) -> Sampled:
-        """What every way of sampling ends in: see modules.sampling.sample."""
+        """What every way of sampling ends in: see modules.sampling.indexed.sample."""
         check_integer("batch_size", batch_size, low=1)
         return sample(
             self.guided(guidance),

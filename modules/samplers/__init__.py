@@ -1,0 +1,11 @@
+"""Chains on a potential."""
+
+from modules.core.lazy import exports
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "base": "Sampler",
+        "langevin": "Langevin",
+    },
+)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
-from modules.types import Chain, NoiseSource, Potential
+from modules.core.types import Chain, NoiseSource, Potential
 
 
 class Sampler(ABC):

@@ -8,10 +8,10 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import check_choice, check_compiler, check_integer, check_number
+from modules.core.checks import check_choice, check_compiler, check_integer, check_number
+from modules.core.tensors import expand_as, norm_per_sample
+from modules.core.types import Chain, NoiseSource, Potential
 from modules.samplers.base import Sampler
-from modules.tensors import expand_as, norm_per_sample
-from modules.types import Chain, NoiseSource, Potential
 
 _Step = Callable[[Potential, Tensor, Tensor, Tensor, Tensor, float | None], tuple[Tensor, Tensor]]
 

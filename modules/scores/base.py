@@ -7,12 +7,12 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
+from modules.core.noise import Noise
+from modules.core.types import Transition
 from modules.energies.base import Energy
 from modules.initializers.base import Initializer
-from modules.noise import Noise
-from modules.schedules import Schedule
-from modules.types import Transition
+from modules.schedules.base import Schedule
 
 
 class Score(ABC):

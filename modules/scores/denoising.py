@@ -6,14 +6,14 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import ConfigurationError, check_integer
+from modules.core.checks import ConfigurationError, check_integer
+from modules.core.tensors import expand_as, sum_per_sample
 from modules.energies.base import Energy
-from modules.forward import marginal, posterior_mean
 from modules.initializers.base import Initializer
-from modules.schedules import Schedule
+from modules.schedules.base import Schedule
+from modules.schedules.forward import marginal, posterior_mean
 from modules.scores.base import Score, check_levels, same_noise, transition_above
 from modules.scores.energy import level_tuple
-from modules.tensors import expand_as, sum_per_sample
 
 
 @gin.register

@@ -6,14 +6,14 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.checks import ConfigurationError, check_instance, check_integer, check_number
+from modules.core.checks import ConfigurationError, check_instance, check_integer, check_number
+from modules.core.tensors import expand_as, norm_per_sample
 from modules.energies.base import Energy
-from modules.forward import marginal
+from modules.energies.recovery import energy_and_grad
 from modules.initializers.base import Initializer
-from modules.recovery import energy_and_grad
-from modules.schedules import Schedule
+from modules.schedules.base import Schedule
+from modules.schedules.forward import marginal
 from modules.scores.base import Score, check_levels, same_noise, transition_above
-from modules.tensors import expand_as, norm_per_sample
 
 
 @gin.register

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 
 LONGEST = 100  # characters of a point's folder
 MANY = 1000  # seeds

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modules import checkpoints, config, durable, runs
-from modules.checks import CheckpointError, ConfigurationError, UserError
+from modules import config, runs
+from modules.core.checks import CheckpointError, ConfigurationError, UserError
+from modules.storage import checkpoints, durable
 from modules.sweep.axes import Axis, Point, grid, key_of
 
 SEED = "Trainer.seed"

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modules.run_lock import is_held
-from modules.signals import Signals
+from modules.runtime.signals import Signals
+from modules.storage.run_lock import is_held
 
 PAUSE = 0.1  # seconds between looks at the processes
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modules.checks import ConfigurationError, DataError
+from modules.core.checks import ConfigurationError, DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from modules.generation import Generation
     from modules.runs import Run
+    from modules.sampling.generation import Generation
 
 
 def add_run_options(parser: argparse._ArgumentGroup) -> None:

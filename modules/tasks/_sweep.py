@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modules.checks import CheckpointError, ConfigurationError, check_integer, one_line
+from modules.core.checks import CheckpointError, ConfigurationError, check_integer, one_line
 
 if TYPE_CHECKING:
     from modules.sweep.plan import Run
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_integer("--keep", arguments.keep, low=1)
     columns = [name.strip() for name in (arguments.columns or "").split(",") if name.strip()]
 
-    from modules.run_lock import run_lock
+    from modules.storage.run_lock import run_lock
     from modules.sweep import axes, plan
 
     folder = Path(arguments.output or Path("runs") / f"{Path(arguments.gin[-1]).stem}_sweep")
@@ -112,8 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _train(runs: Sequence[Run], at_once: int, arguments: argparse.Namespace) -> tuple[dict[str, str], int]:
     """Train what isn't finished; why runs failed, by name, and the code of a signal that stopped it."""
     from modules.report.sweep_table import final
-    from modules.run_lock import is_held
-    from modules.signals import Signals
+    from modules.runtime.signals import Signals
+    from modules.storage.run_lock import is_held
     from modules.sweep.workers import Job, work
 
     left = [run for run in runs if not run.is_finished]
@@ -154,9 +154,9 @@ def _report(
     folder: Path, runs: Sequence[Run], finished: Sequence[Run], columns: Sequence[str], command: str
 ) -> None:
     """sweep.csv, sweep.md and sweep.png, where there's anything to show."""
-    from modules import durable
     from modules.report.sweep_plot import save_plot
     from modules.report.sweep_table import Row, table
+    from modules.storage import durable
 
     if not finished:
         return

@@ -10,16 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modules.checks import ConfigurationError, in_short, one_line
+from modules.core.checks import ConfigurationError, in_short, one_line
 from modules.tasks import _options
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from modules.chains import LongChains
+    from modules.analysis.chains import LongChains
+    from modules.analysis.verdict import Verdict
     from modules.runs import Run
-    from modules.verdict import Verdict
 
     Judge = Callable[[Tensor], Tensor]
 
@@ -55,8 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
     from tqdm.auto import tqdm
 
+    from modules.analysis.verdict import judge_chains
     from modules.report.chain_pictures import save_chains
-    from modules.verdict import judge_chains
 
     trained = _options.load_run(arguments, {"chains/Langevin": {"num_steps": arguments.every}})
     levels = trained.method.schedule.num_levels
@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from modules.verdict import BATCHES
+    from modules.analysis.verdict import BATCHES
 
     _options.need_run(arguments)
     if min(arguments.num, arguments.batch_size, arguments.every, arguments.steps) < 1:
@@ -173,9 +173,9 @@ def _batch(
     """The chains of some indices: at one level, or of each level in turn."""
     import torch
 
-    from modules.chains import along_ladder, at_level, starts
-    from modules.forward import marginal
-    from modules.noise import Noise
+    from modules.analysis.chains import along_ladder, at_level, starts
+    from modules.core.noise import Noise
+    from modules.schedules.forward import marginal
 
     method, generation, runtime = trained.method, trained.generation, trained.runtime
     index = index.to(runtime.device)
@@ -214,7 +214,7 @@ def _clean(
     """Clean images of the chains, of the data (for --start noise too: x_t is theirs) or drawn; and labels."""
     import torch
 
-    from modules.sampling import sample_batches
+    from modules.sampling.indexed import sample_batches
 
     method, runtime = trained.method, trained.runtime
     classes = method.energy.num_classes
@@ -242,7 +242,7 @@ def _in_order(parts: list[tuple[Tensor, list[LongChains]]]) -> list[LongChains]:
     """The chains of all batches and processes in the order of their index, a list over levels."""
     import torch
 
-    from modules.chains import join
+    from modules.analysis.chains import join
 
     order = torch.cat([index for index, _ in parts]).argsort()
     joined = [join(batches) for batches in zip(*(chains for _, chains in parts), strict=True)]

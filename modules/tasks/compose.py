@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 from modules.tasks import _options
 
 
@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from modules import runs
-    from modules.report.pictures import save_samples, to_bytes
+    from modules.data.quantization import to_bytes
+    from modules.report.pictures import save_samples
 
     trained = _options.load_run(arguments)
     if others:

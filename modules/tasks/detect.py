@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modules.checks import ConfigurationError, nearest
+from modules.core.checks import ConfigurationError, nearest
 from modules.tasks import _options
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write scores.csv, detection.json and histograms.png, and print the areas."""
     against = _check(arguments)
 
-    from modules.detection import separation
+    from modules.analysis.detection import separation
 
     sources = {INLIERS: arguments.inliers, **against}
     named = {name: _component(name, source) for name, source in sources.items()}
@@ -141,7 +141,7 @@ def _check_scope(option: str, component: str) -> None:
 
 
 def _check_score(name: str, trained: Run) -> None:
-    from modules.checks import check_instance
+    from modules.core.checks import check_instance
     from modules.scores.base import Score
 
     check_instance(f"--score {name}", trained.parts[name], Score)
@@ -150,7 +150,7 @@ def _check_score(name: str, trained: Run) -> None:
 
 def _data(trained: Run, source: str | None, component: str | None) -> Data:
     """A set, unopened, of the run's shape."""
-    from modules.checks import check_instance
+    from modules.core.checks import check_instance
     from modules.data.base import Data
     from modules.data.hub import HuggingFaceData
 
@@ -169,7 +169,7 @@ def _images(
     sets: Mapping[str, Data], made: Mapping[str, str], arguments: argparse.Namespace
 ) -> dict[str, Tensor]:
     """The images of each set, the inliers first; all by way of the same size where one is given."""
-    from modules.detection import by_way_of, chosen, make
+    from modules.analysis.detection import by_way_of, chosen, make
 
     found = {}
     for name, data in sets.items():
@@ -205,7 +205,7 @@ def _scores(
     import torch
     from tqdm.auto import tqdm
 
-    from modules.detection import scores
+    from modules.analysis.detection import scores
 
     runtime = trained.runtime
     total = len(scored) * sum(len(x[runtime.rank :: runtime.num_processes]) for x in images.values())

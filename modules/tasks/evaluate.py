@@ -8,11 +8,11 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modules.checks import ConfigurationError, nearest
+from modules.core.checks import ConfigurationError, nearest
 from modules.tasks import _options
 
 if TYPE_CHECKING:
-    from modules.evaluation import Evaluation
+    from modules.evaluation.evaluation import Evaluation
     from modules.report.measured import Measured
 
 

@@ -7,14 +7,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modules.checks import check_integer
+from modules.core.checks import check_integer
 from modules.tasks import _options
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from modules.generation import Generation
     from modules.runs import Run
+    from modules.sampling.generation import Generation
 
 _SHOWN, _SHOWN_POINTS = 64, 2000  # of images on a grid, of points
 
@@ -103,7 +103,7 @@ def _generate(
 
     from modules.report.pictures import save_samples
     from modules.report.walk_pictures import save_levels
-    from modules.sampling import sample_batches
+    from modules.sampling.indexed import sample_batches
 
     # each process draws and writes its own images, so that memory doesn't grow with their number
     runtime, num = trained.runtime, arguments.num
@@ -163,7 +163,7 @@ def _write_array(
     import numpy as np
     import torch
 
-    from modules.report.pictures import to_bytes
+    from modules.data.quantization import to_bytes
 
     if not is_main:
         return

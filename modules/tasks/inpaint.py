@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 from modules.tasks import _options
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ OWN = "own"
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
     """Options of inpainting."""
-    from modules.masks import NAMES
+    from modules.sampling.masks import NAMES
 
     add = parser.add_argument
     add("--images", nargs="+", metavar="PATH", help="pictures or folders of them (default: the run's data)")
@@ -49,10 +49,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     import torch
 
-    from modules import masks
-    from modules.inpainting import check_known, figures
+    from modules.data.quantization import to_bytes
     from modules.metrics.perceptual import perceptual_figures
-    from modules.report.pictures import grid, save, to_bytes
+    from modules.report.pictures import grid, save
+    from modules.sampling import masks
+    from modules.sampling.inpainting import check_known, figures
 
     trained = _options.load_run(arguments)
     _options.need_images(trained, "inpaint")
@@ -122,7 +123,7 @@ def _check_names(given: list[str]) -> None:
 
 def _features(trained: Run, overrides: list[str]) -> Features | None:
     """The network of perceptual distances; without one that can be had they are left out, and it's said."""
-    from modules.checks import CheckpointError
+    from modules.core.checks import CheckpointError
 
     wanted = any("Evaluation.extractor" in setting for setting in overrides)
     try:

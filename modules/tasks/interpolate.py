@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 from modules.tasks import _options
 
 

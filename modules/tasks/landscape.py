@@ -7,14 +7,14 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modules.checks import ConfigurationError, DataError
+from modules.core.checks import ConfigurationError, DataError
 from modules.tasks import _options
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from modules.landscape import Plane
+    from modules.analysis.landscape import Plane
     from modules.runs import Run
 
 
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if min(arguments.resolution, arguments.num, arguments.points - 1) < 1:
         raise ConfigurationError("--resolution and --num must be at least 1, --points at least 2")
 
-    from modules import checkpoints
+    from modules.storage import checkpoints
 
     trained = _options.load_run(arguments)
     _label(trained, arguments)  # a wrong one is refused before anything is computed
@@ -124,7 +124,7 @@ def _one(
     trained: Run, arguments: argparse.Namespace, levels: list[int], radius: float, peaks: list[float]
 ) -> tuple[list[Plane], Image]:
     """The planes of one checkpoint and their picture; without peaks, by their own."""
-    from modules.landscape import plane, window
+    from modules.analysis.landscape import plane, window
     from modules.report.landscape_pictures import planes_picture
 
     method, label = trained.method, _label(trained, arguments)
@@ -153,7 +153,7 @@ def _one(
 
 def _line(trained: Run, arguments: argparse.Namespace, folder: Path) -> None:
     """The energies between two images."""
-    from modules.landscape import line
+    from modules.analysis.landscape import line
     from modules.report.landscape_pictures import save_line
 
     given = arguments.between or ("0", "1")

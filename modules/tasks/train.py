@@ -11,12 +11,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modules.checks import CheckpointError, ConfigurationError, check_integer
+from modules.core.checks import CheckpointError, ConfigurationError, check_integer
 from modules.tasks import _sweep
 
 if TYPE_CHECKING:
     from modules.config import Config
-    from modules.trainer import Trainer
+    from modules.training.trainer import Trainer
 
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     if _sweep.is_wanted(arguments):
         return _sweep.run(arguments)
 
-    from modules import checkpoints
+    from modules.storage import checkpoints
 
     folder = _folder(arguments)
     _sweep.check_no_sweep(folder)
@@ -99,7 +99,7 @@ def _run(arguments: argparse.Namespace, folder: Path) -> int:
 @contextmanager
 def _lock(folder: Path, wanted: bool) -> Iterator[bool]:
     """Hold the run folder where that is wanted; gives `wanted`."""
-    from modules.run_lock import run_lock
+    from modules.storage.run_lock import run_lock
 
     with run_lock(folder) if wanted else nullcontext():
         yield wanted
@@ -135,7 +135,7 @@ def _run_of(checkpoint: Path) -> Path:
 
 def _checkpoint(arguments: argparse.Namespace, folder: Path) -> Path | None:
     """The checkpoint to go on from; None for a new run, whose folder must hold none yet."""
-    from modules import checkpoints
+    from modules.storage import checkpoints
 
     if arguments.resume == "latest":
         return checkpoints.latest(folder)

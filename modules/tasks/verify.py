@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modules.checks import CheckpointError, UserError
+from modules.core.checks import CheckpointError, UserError
 from modules.tasks import _options
 
 if TYPE_CHECKING:
     from modules.config import Config
-    from modules.training import Training
+    from modules.training.state import Training
 
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
@@ -24,7 +24,8 @@ def run(arguments: argparse.Namespace) -> int:
     """A line on each checkpoint that is sound and on each fault; 1 if there is a fault, else 0."""
     _options.need_run(arguments)
 
-    from modules import checkpoints, runs
+    from modules import runs
+    from modules.storage import checkpoints
 
     folder = Path(arguments.run)
     config = runs.saved_config(folder, arguments.overrides, arguments.imports, arguments.trust_imports)
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _training(config: Config) -> tuple[Training | None, UserError | None]:
     """What the configuration would train, or why it cannot be built."""
-    from modules.training import Training
+    from modules.training.state import Training
 
     try:
         trainer = config.build("Trainer")
@@ -62,7 +63,7 @@ def _checkpoint_faults(path: Path, training: Training | None) -> Iterator[str]:
     """Files, hashes and schema; finite numbers; the networks, averages and optimizers that they are for."""
     import torch
 
-    from modules import checkpoints
+    from modules.storage import checkpoints
 
     try:
         tensors, state = checkpoints.load(path)

@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d, pad
 from benchmarks import judge_digits, judge_points
 from benchmarks.judge_digits import ConvolutionalClassifier, real_digits
 from benchmarks.judge_points import PointsJudge, density_kl
-from modules.checks import DataError
+from modules.core.checks import DataError
 from modules.metrics.grid_kl import square_grid
 from modules.metrics.prdc import neighbour_radii, prdc
 from modules.metrics.sliced_wasserstein import sliced_wasserstein

@@ -9,7 +9,7 @@ from benchmarks.bare import convolutions
 from benchmarks.cases import CASES
 from benchmarks.interleave import interleave, ratio
 from benchmarks.plain import PlainTraining, plain, plain_chain, plain_samples
-from modules.recovery import RecoveryPotential
+from modules.energies.recovery import RecoveryPotential
 from modules.samplers.langevin import Langevin
 
 torch.set_num_threads(1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from benchmarks.save_time import measure
-from modules import checkpoints, config
-from tests.test_resume import POINTS
+from modules import config
+from modules.storage import checkpoints
+from tests.training.test_resume import POINTS
 
 
 def test_it_measures_every_step_and_save(tmp_path, capsys):

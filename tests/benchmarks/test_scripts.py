@@ -23,8 +23,9 @@ from benchmarks import (
 )
 from benchmarks.judge_digits import real_digits
 from benchmarks.ranges import spread
-from modules import checkpoints, runs
-from modules.checks import DataError
+from modules import runs
+from modules.core.checks import DataError
+from modules.storage import checkpoints
 from tests.tiny import TINY
 
 torch.set_num_threads(1)

@@ -14,7 +14,7 @@ from datasets import Dataset, Features, Value
 from PIL import Image
 
 import launch
-from modules.checks import DataError
+from modules.core.checks import DataError
 from modules.data import HuggingFaceData
 from modules.data.images import decode_image
 from modules.data.stream import TrainingStream

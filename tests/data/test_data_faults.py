@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from modules.checks import DataError
+from modules.core.checks import DataError
 from modules.data import Checkerboard, Data, Digits, Examples, MemoryExamples
 
 

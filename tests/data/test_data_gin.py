@@ -69,7 +69,9 @@ def test_one_override_leads_to_local_files(name, tmp_path, monkeypatch):
             **dict.fromkeys(("Bald", "Smiling", "Male", "Young"), datasets.Value("bool")),
         },
     }[name]
-    digits = datasets.Dataset.from_parquet(str(Path(config.__file__).parent / "data" / "digits.parquet"))[:4]
+    digits = datasets.Dataset.from_parquet(str(Path(config.__file__).parents[1] / "data" / "digits.parquet"))[
+        :4
+    ]
     rows = {c: digits["image"] if c in ("img", "image") else [0, 1, 1, 0] for c in columns}
     Path("set").mkdir()
     datasets.Dataset.from_dict(rows, features=datasets.Features(columns)).to_parquet("set/train.parquet")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 from modules.data import Digits, digits_split
 
 

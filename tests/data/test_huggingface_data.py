@@ -14,7 +14,7 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from PIL import Image
 
-from modules.checks import ConfigurationError, DataError
+from modules.core.checks import ConfigurationError, DataError
 from modules.data import HuggingFaceData, MemoryExamples
 
 SHAPE = (3, 4, 4)
@@ -398,5 +398,5 @@ def test_the_hub_out_of_reach_tells_the_command(tmp_path):
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120
     )
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("modules.checks.DataError: the Hub is out of reach")
+    assert last.startswith("modules.core.checks.DataError: the Hub is out of reach")
     assert "hf download --repo-type dataset nobody/nothing --local-dir DIR" in last

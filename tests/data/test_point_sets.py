@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 from modules.data import Checkerboard, GaussianMixture2D, Rings
 
 N = 40_000

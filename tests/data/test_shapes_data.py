@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 from modules.data import Shapes
 
 N = 4000

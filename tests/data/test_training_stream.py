@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from modules.checks import ConfigurationError, DataError
+from modules.core.checks import ConfigurationError, DataError
 from modules.data import MemoryExamples, TrainingStream
 from modules.data.base import Examples
 

@@ -9,11 +9,11 @@ from PIL import Image
 
 import launch
 from modules import runs
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
+from modules.data.quantization import to_bytes
 from modules.demo import answers
 from modules.demo.answers import IN_TURN, NO_CLASS, Settings
 from modules.demo.walks import walk_of
-from modules.report.pictures import to_bytes
 
 
 def silent(done: int, total: int) -> None:

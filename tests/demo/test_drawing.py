@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 from modules.demo.drawing import CANVAS, canvas, completed, known_part
 
 GREY, COLOUR = (1, 8, 8), (3, 6, 9)

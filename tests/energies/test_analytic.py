@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
+from modules.core.types import Transition
 from modules.energies.analytic import GaussianEnergy, MixtureEnergy
 from modules.energies.base import Energy
-from modules.schedules import CosineSchedule
-from modules.types import Transition
+from modules.schedules.cosine import CosineSchedule
 
 NUM_LEVELS = 6
 

@@ -9,20 +9,20 @@ import pytest
 import torch
 from torch import Tensor
 
+from modules.core.noise import Noise
+from modules.core.types import Batch, SelfDifferentiating, Transition
 from modules.energies.base import Energy
 from modules.energies.drl_resnet import RecoveryResNet
 from modules.energies.frozen import FreezableEnergy
 from modules.energies.mlp import MLPEnergy
+from modules.energies.recovery import energy_and_grad
 from modules.energies.resnet import CooperativeResNet
 from modules.initializers.mlp import MLPInitializer
 from modules.initializers.unet import UNet
 from modules.layers.embeddings import LevelEmbedding
 from modules.methods.recovery import RecoveryLikelihood
-from modules.noise import Noise
-from modules.recovery import energy_and_grad
 from modules.samplers.langevin import Langevin
-from modules.schedules import CosineSchedule
-from modules.types import Batch, SelfDifferentiating, Transition
+from modules.schedules.cosine import CosineSchedule
 
 torch.set_num_threads(1)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 from modules.energies.mlp import MLPEnergy
 from modules.layers.spectral import SpectralLinear
-from modules.schedules import CosineSchedule
+from modules.schedules.cosine import CosineSchedule
 
 
 def _transition(dtype: torch.dtype = torch.float64):

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
+from modules.core.types import Transition
 from modules.energies.base import Energy
 from modules.energies.drl_resnet import RecoveryResNet
 from modules.energies.resnet import CooperativeResNet
 from modules.layers.attention import SelfAttention
 from modules.layers.residual import ConvDownsample, ResidualBlock
 from modules.layers.spectral import SpectralNormalized, converge
-from modules.schedules import CosineSchedule
-from modules.types import Transition
+from modules.schedules.cosine import CosineSchedule
 from tests.golden_weights import Golden, golden, golden_label, load_cdrl_energy, load_drl_energy
 
 torch.set_num_threads(1)

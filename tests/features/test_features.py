@@ -9,14 +9,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from benchmarks.judge_digits import real_digits
-from modules.checks import CheckpointError, ConfigurationError
+from modules.core.checks import CheckpointError, ConfigurationError
+from modules.data.quantization import to_bytes
 from modules.features import inception_v3
 from modules.features.digits import FILE, DigitsClassifier
 from modules.features.inception import BlockE, InceptionNetwork, Unit, _mean, resize
 from modules.features.inception_v3 import InceptionV3
 from modules.features.module import ModuleFeatures
 from modules.features.pixels import RawPixels
-from modules.report.pictures import to_bytes
 from tests.random_inception import random_inception
 from tests.small_classifier import SmallClassifier
 

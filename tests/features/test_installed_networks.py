@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from modules.checks import CheckpointError, ConfigurationError
+from modules.core.checks import CheckpointError, ConfigurationError
 from modules.features.inception_v3 import InceptionV3
 from modules.features.module import ModuleFeatures
 from tests.random_inception import random_inception

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
 from modules.initializers.unet import UNet
 from modules.layers.attention import SelfAttention
-from modules.schedules import CosineSchedule
+from modules.schedules.cosine import CosineSchedule
 from tests.golden_weights import golden, golden_label, load_cdrl_unet
 
 torch.set_num_threads(1)

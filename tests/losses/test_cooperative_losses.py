@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from modules.checks import ConfigurationError
-from modules.forward import independent_pair, shared_noise_pair
+from modules.core.checks import ConfigurationError
+from modules.core.noise import Noise
 from modules.losses.cooperative import CooperativeLoss, WarmStart
-from modules.noise import Noise
-from modules.schedules import CosineSchedule
+from modules.schedules.cosine import CosineSchedule
+from modules.schedules.forward import independent_pair, shared_noise_pair
 from tests.gaussian_oracle import MEAN, VARIANCE, data
 from tests.golden_weights import golden
 

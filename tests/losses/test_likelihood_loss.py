@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 from modules.losses.likelihood import RecoveryLikelihoodLoss
-from modules.schedules import CosineSchedule
+from modules.schedules.cosine import CosineSchedule
 from tests.golden_weights import golden
 
 torch.set_num_threads(1)

@@ -8,16 +8,16 @@ import shutil
 import pytest
 import torch
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
+from modules.core.noise import Noise
+from modules.core.types import Batch
 from modules.energies.mlp import MLPEnergy
 from modules.energies.resnet import CooperativeResNet
 from modules.initializers.mlp import MLPInitializer
 from modules.initializers.unet import UNet
 from modules.methods.recovery import RecoveryLikelihood
-from modules.noise import Noise
 from modules.samplers.langevin import Langevin
-from modules.schedules import CosineSchedule
-from modules.types import Batch
+from modules.schedules.cosine import CosineSchedule
 
 torch.set_num_threads(1)
 

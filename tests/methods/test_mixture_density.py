@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.judge_points import density_kl
+from modules.core.noise import Noise
 from modules.data.points import GaussianMixture2D
 from modules.data.stream import TrainingStream
 from modules.energies.analytic import GaussianEnergy, MixtureEnergy
@@ -17,10 +18,9 @@ from modules.energies.mlp import MLPEnergy
 from modules.initializers.copy import CopyInitializer
 from modules.methods.recovery import RecoveryLikelihood
 from modules.metrics.grid_kl import square_grid
-from modules.noise import Noise
-from modules.optimizers import AdamW
 from modules.samplers.langevin import Langevin
-from modules.schedules import CosineSchedule
+from modules.schedules.cosine import CosineSchedule
+from modules.training.optimizers import AdamW
 
 torch.set_num_threads(1)
 

@@ -9,7 +9,9 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
+from modules.core.noise import Noise
+from modules.core.types import Batch, LossOutput, Transition
 from modules.energies.base import Energy
 from modules.energies.mlp import MLPEnergy
 from modules.initializers.copy import CopyInitializer
@@ -18,10 +20,9 @@ from modules.layers.spectral import SpectralLinear
 from modules.losses.cooperative import WarmStart
 from modules.losses.likelihood import RecoveryLikelihoodLoss
 from modules.methods.recovery import RecoveryLikelihood
-from modules.noise import Noise
 from modules.samplers.langevin import Langevin
-from modules.schedules import CosineSchedule, SubsampledLinearSchedule
-from modules.types import Batch, LossOutput, Transition
+from modules.schedules.cosine import CosineSchedule
+from modules.schedules.subsampled_linear import SubsampledLinearSchedule
 from tests.gaussian_oracle import MEAN, ExactProposal, data
 
 torch.set_num_threads(1)

@@ -15,7 +15,7 @@ from modules.metrics.inception_score import InceptionScore
 from modules.metrics.kid import KID
 from modules.metrics.prdc import PRDC
 from modules.metrics.recognised import Recognised
-from modules.runtime import Runtime
+from modules.runtime.runtime import Runtime
 
 torch.set_num_threads(1)
 

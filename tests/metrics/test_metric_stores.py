@@ -12,7 +12,7 @@ import torch
 from modules.metrics.fid import FID, frechet_distance
 from modules.metrics.rows import Rows
 from modules.metrics.stores import Moments, Sums
-from modules.runtime import Runtime
+from modules.runtime.runtime import Runtime
 from tests import two_processes
 
 torch.set_num_threads(1)

@@ -11,7 +11,7 @@ from scipy.linalg import sqrtm
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from torch import Tensor
 
-from modules.checks import DataError
+from modules.core.checks import DataError
 from modules.metrics.class_accuracy import ClassAccuracy
 from modules.metrics.detection import Detection
 from modules.metrics.fid import FID, frechet_distance

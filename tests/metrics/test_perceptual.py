@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from benchmarks.judge_digits import real_digits
-from modules.checks import DataError
+from modules.core.checks import DataError
+from modules.data.quantization import to_bytes
 from modules.features.digits import DigitsClassifier
 from modules.features.module import ModuleFeatures
 from modules.metrics.perceptual import PerceptualDistance, embedded, look_apart, perceptual_figures
-from modules.report.pictures import to_bytes
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")

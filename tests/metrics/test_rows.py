@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from modules.checks import DataError
+from modules.core.checks import DataError
 from modules.metrics import rows as rows_module
 from modules.metrics.kid import KID
 from modules.metrics.prdc import PRDC

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from modules.report.pictures import grid, image_of, save_samples, to_bytes
+from modules.data.quantization import to_bytes
+from modules.report.pictures import grid, image_of, save_samples
 
 
 def test_to_bytes_clamps_and_rounds():

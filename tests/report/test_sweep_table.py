@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 from modules.report.measured import Measured
 from modules.report.sweep_plot import save_plot
 from modules.report.sweep_table import Row, final, rounded, table

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from modules.checks import ConfigurationError
-from modules.noise import Noise
+from modules.core.checks import ConfigurationError
+from modules.core.noise import Noise
+from modules.core.tensors import sum_per_sample
 from modules.samplers.langevin import STEP_FACTORS, Langevin
-from modules.tensors import sum_per_sample
 
 torch.set_num_threads(1)
 

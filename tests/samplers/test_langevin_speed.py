@@ -9,16 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
+from modules.core.noise import Noise
+from modules.core.types import Transition
 from modules.energies.base import Energy
 from modules.energies.mlp import MLPEnergy
+from modules.energies.recovery import RecoveryPotential
 from modules.energies.resnet import CooperativeResNet
-from modules.noise import Noise
-from modules.recovery import RecoveryPotential
 from modules.samplers import langevin
 from modules.samplers.langevin import Langevin
-from modules.schedules import CosineSchedule
-from modules.types import Transition
+from modules.schedules.cosine import CosineSchedule
 
 torch.set_num_threads(1)
 

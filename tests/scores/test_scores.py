@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modules.checks import ConfigurationError
-from modules.forward import posterior_mean
+from modules.core.checks import ConfigurationError
+from modules.core.noise import Noise
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
-from modules.noise import Noise
-from modules.schedules import CosineSchedule
+from modules.schedules.cosine import CosineSchedule
+from modules.schedules.forward import posterior_mean
 from modules.scores.denoising import DenoisingScore
 from modules.scores.energy import EnergyScore, GradientNormScore, NoisyEnergyScore
 from tests.gaussian_oracle import ENERGY, MEAN, VARIANCE, ExactProposal, data

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from modules.checks import ConfigurationError
+from modules.core.checks import ConfigurationError
 from modules.sweep.axes import Point, axes_of, grid, seeds_of
 
 VALUES = {

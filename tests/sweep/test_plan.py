@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.checks import CheckpointError, ConfigurationError
+from modules.core.checks import CheckpointError, ConfigurationError
 from modules.sweep import plan
 from modules.sweep.axes import axes_of
 from tests.tiny import TINY

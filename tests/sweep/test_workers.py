@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.signals import Signals
+from modules.runtime.signals import Signals
 from modules.sweep.workers import Job, work
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,7 +91,7 @@ def test_a_fault_of_ours_leaves_no_process_behind(tmp_path):
 def test_a_folder_that_is_still_written_is_waited_for(tmp_path):
     """Others go first; the command is made when its turn has come."""
     holder = (
-        "import sys, time, pathlib; from modules.run_lock import run_lock\n"
+        "import sys, time, pathlib; from modules.storage.run_lock import run_lock\n"
         "with run_lock(pathlib.Path(sys.argv[1])):\n"
         "    print('held', flush=True); sys.stdin.read()\n"
     )

@@ -1,0 +1,176 @@
+"""Long-run chains: thousands of steps at one level or along the ladder, watched on their way (spec §10)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from modules.core.tensors import expand_as, norm_per_sample
+from modules.core.types import NoiseSource, Transition
+from modules.energies.base import Energy
+from modules.energies.recovery import RecoveryPotential, energy_and_grad
+from modules.initializers.base import Initializer
+from modules.samplers.base import Sampler
+from modules.sampling.generation import Generation
+from modules.schedules.base import Schedule
+from modules.schedules.forward import independent_pair
+
+
+@dataclass(frozen=True)
+class LongChains:
+    """n chains at one transition, recorded r times at equal distances (the start first); on the CPU.
+
+    energy: (r, n), U of what the chain follows. displacement: (r, n), root-mean-square of y - y⁰.
+    frames: (k, n, *shape), x_s at `frame_records` (k,). start, end: (n, *shape), the first and last x_s
+    denoised by Tweedie's formula, for a judge.
+    """
+
+    t: int
+    energy: Tensor
+    displacement: Tensor
+    frames: Tensor
+    frame_records: list[int]
+    start: Tensor
+    end: Tensor
+
+    def rows(self, order: Tensor) -> LongChains:
+        """Some of the chains, (m,) indices."""
+        return LongChains(
+            self.t,
+            self.energy[:, order],
+            self.displacement[:, order],
+            self.frames[:, order],
+            self.frame_records,
+            self.start[order],
+            self.end[order],
+        )
+
+
+def join(parts: Sequence[LongChains]) -> LongChains:
+    """Chains of several batches as one."""
+    one = parts[0]
+    return LongChains(
+        one.t,
+        torch.cat([p.energy for p in parts], 1),
+        torch.cat([p.displacement for p in parts], 1),
+        torch.cat([p.frames for p in parts], 1),
+        one.frame_records,
+        torch.cat([p.start for p in parts]),
+        torch.cat([p.end for p in parts]),
+    )
+
+
+@torch.no_grad()
+def at_level(
+    generation: Generation,
+    energy: Energy,
+    sampler: Sampler,
+    transition: Transition,
+    x_s: Tensor,
+    x_t: Tensor | None,
+    label: Tensor,
+    noise: NoiseSource,
+    num_records: int,
+    num_frames: int = 10,
+    each: Callable[[], None] = lambda: None,
+) -> LongChains:
+    """Chains at one level: of the recovery conditional p(y | x_t), or of the marginal e^{F_s} without x_t.
+
+    Args:
+        generation: its guidance says how labels (b,) enter.
+        sampler: runs once between two records: a Langevin of 20 steps records every 20.
+        transition: of the b chains, all at one t.
+        x_s: (b, *shape), the start at level s. x_t: like it, or None.
+        num_records: r - 1, runs of the sampler.
+        num_frames: of which x_s is kept, at equal distances, the first and the last one among them.
+        each: called after each run.
+    """
+    scale = expand_as(transition.y_scale, x_s)
+    bound = generation.guidance.energy(energy, transition, label)
+    untied = dataclasses.replace(transition, is_top=torch.ones_like(transition.is_top))
+    potential = RecoveryPotential(bound, untied if x_t is None else transition, x_s if x_t is None else x_t)
+
+    def denoised(x: Tensor) -> Tensor:
+        """x̂ = (x_s + σ̄_s² ∇_{x_s} F_s)/√ᾱ_s (spec §6, §11)."""
+        slope = energy_and_grad(bound, scale * x)[1] * scale / expand_as(transition.energy_scale, x)
+        return (x - expand_as(transition.sigma_s**2, x) * slope) / expand_as(transition.alpha_s, x)
+
+    y = first = scale * x_s
+    shown = sorted({round(i * num_records / max(1, num_frames - 1)) for i in range(num_frames)})
+    energies, displacements, frames = [potential(y)], [torch.zeros_like(transition.step_size)], [x_s]
+    for record in range(1, num_records + 1):
+        y = sampler.sample(potential, y, transition.step_size, noise.child(f"record {record}")).y
+        energies.append(potential(y))
+        displacements.append(norm_per_sample(y - first) / y[0].numel() ** 0.5)
+        if record in shown:
+            frames.append(y / scale)
+        each()
+    return LongChains(
+        int(transition.t[0]),
+        torch.stack(energies).double().cpu(),
+        torch.stack(displacements).double().cpu(),
+        torch.stack(frames).cpu(),
+        shown,
+        denoised(x_s).cpu(),
+        denoised(y / scale).cpu(),
+    )
+
+
+@torch.no_grad()
+def along_ladder(
+    generation: Generation,
+    energy: Energy,
+    initializer: Initializer,
+    schedule: Schedule,
+    sampler: Sampler,
+    x_top: Tensor,
+    label: Tensor,
+    noise: NoiseSource,
+    num_records: int,
+    num_frames: int = 10,
+    each: Callable[[], None] = lambda: None,
+) -> list[LongChains]:
+    """`at_level` of the conditionals t = T..1 in turn, from x_T (b, *shape): generation with long chains.
+
+    Each starts at the initializer's proposal and is tied to the end of the one before.
+    """
+    found: list[LongChains] = []
+    x_t = x_top
+    for t in range(schedule.num_levels, 0, -1):
+        transition = schedule.transition(torch.full_like(label, t), x_t.dtype)
+        below = noise.child(f"level {t}")
+        mean = generation.guidance.mean(initializer, x_t, transition, label)
+        start = initializer.propose(mean, transition, below) / expand_as(transition.y_scale, x_t)
+        found.append(
+            at_level(
+                generation,
+                energy,
+                sampler,
+                transition,
+                start,
+                x_t,
+                label,
+                below,
+                num_records,
+                num_frames,
+                each,
+            )
+        )
+        x_t = found[-1].frames[-1].to(x_t.device)
+    return found
+
+
+def starts(
+    x: Tensor, transition: Transition, noise: NoiseSource, from_noise: bool = False
+) -> tuple[Tensor, Tensor]:
+    """x_s, where a chain at the level starts, and the x_t that ties it, from clean images x (b, *shape).
+
+    Both by the forward process with independent noises: then x_s is a draw of the exact conditional given
+    x_t, which a shared noise is not. `from_noise`: x_s ~ N(0, I) instead.
+    """
+    x_s, x_t = independent_pair(x, transition, noise)
+    return (noise.normal("start", tuple(x.shape[1:])) if from_noise else x_s), x_t

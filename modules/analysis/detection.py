@@ -1,0 +1,94 @@
+"""Outliers told from inliers by a score: its values over a set, and how well it separates two (spec §12)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from modules.core.checks import ConfigurationError, DataError
+from modules.core.noise import Noise
+from modules.data.base import Examples
+from modules.data.quantization import to_bytes, to_unit_range
+from modules.methods.base import Method
+from modules.metrics.detection import Detection
+from modules.runtime.runtime import Runtime
+from modules.scores.base import Score
+
+
+def separation(inliers: Tensor, outliers: Tensor) -> dict[str, float]:
+    """`auroc`, `aupr` (average precision) and `fpr95` of scores (n,) and (m,), larger = more outlying.
+
+    See modules.metrics.detection.
+    """
+    truth = torch.cat([torch.zeros(len(inliers)), torch.ones(len(outliers))])
+    return Detection().compute(predictions=torch.cat([inliers, outliers]), references=truth)
+
+
+def chosen(examples: Examples, num: int, seed: int) -> Tensor:
+    """Indices (min(num, len),) of examples in a random order of their own."""
+    rows = torch.arange(len(examples))
+    return Noise(seed, rows, stream="detect", dtype=torch.float64).uniform("order").argsort()[:num]
+
+
+def uniform(images: Tensor, noise: Noise) -> Tensor:
+    """Pixels uniform in [-1, 1]."""
+    return 2 * noise.uniform("uniform", tuple(images.shape[1:])) - 1
+
+
+def gaussian(images: Tensor, noise: Noise) -> Tensor:
+    """Independent normal pixels of the images' own mean and variance."""
+    return images.mean() + images.std() * noise.normal("gaussian", tuple(images.shape[1:]))
+
+
+def inverted(images: Tensor, noise: Noise) -> Tensor:
+    """-x: dark is light."""
+    return -images
+
+
+def interpolated(images: Tensor, noise: Noise) -> Tensor:
+    """The mean of each image and of another one."""
+    others = torch.arange(len(images)) + noise.integers("other", 1, max(2, len(images)))
+    return 0.5 * (images + images[others % len(images)])
+
+
+MADE: dict[str, Callable[[Tensor, Noise], Tensor]] = {
+    made.__name__: made for made in (uniform, gaussian, inverted, interpolated)
+}
+"""Outliers made from inliers (n, *shape): name -> function."""
+
+
+def make(name: str, images: Tensor, seed: int) -> Tensor:
+    """Outliers of `MADE` from inliers (n, *shape), images in 8 bits as they are.
+
+    Rounding alone must not tell the two apart, so that points, which were never rounded, stay as made.
+    """
+    made = MADE[name](images, Noise(seed, torch.arange(len(images)), stream="detect"))
+    return to_unit_range(to_bytes(made)) if images.ndim == 4 else made
+
+
+def by_way_of(images: Tensor, size: int) -> Tensor:
+    """Images (n, c, h, w) brought to size x size and back, then to 8 bits: an equal blur for every set."""
+    if images.ndim != 4:
+        raise ConfigurationError(f"only images can be resized, not points of shape {tuple(images.shape[1:])}")
+    small = interpolate(images, (size, size), mode="bicubic", antialias=True)
+    back = interpolate(small, images.shape[2:], mode="bicubic", antialias=True)
+    return to_unit_range(to_bytes(back))
+
+
+def scores(
+    score: Score, method: Method, images: Tensor, runtime: Runtime, batch_size: int = 256, seed: int = 0
+) -> Iterator[Tensor]:
+    """The scores of images (n, *shape), batch after batch, float64 on the CPU.
+
+    Raises:
+        DataError: a score that isn't finite.
+    """
+    for part in images.split(batch_size):
+        with runtime.autocast():
+            values = score(method.energy, method.initializer, method.schedule, part.to(runtime.device), seed)
+        if not bool(values.isfinite().all()):
+            raise DataError(f"{type(score).__name__} gave a number that is not finite")
+        yield values.double().cpu()

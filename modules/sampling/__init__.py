@@ -1,0 +1,13 @@
+"""The walk down the levels, whole images by index, and what is known or shared on the way."""
+
+from modules.core.lazy import exports
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "generation": "Generation Sampled Start",
+        "indexed": "sample sample_batches sample_noise",
+        "inpainting": "Inpainting Known",
+        "interpolation": "spherical",
+    },
+)

@@ -1,0 +1,145 @@
+"""The walk down the levels, from noise to data (spec §6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import gin
+import torch
+from torch import Tensor
+
+from modules.core.checks import check_instance, check_number
+from modules.core.tensors import expand_as
+from modules.core.types import NoiseSource, Transition
+from modules.energies.base import Energy
+from modules.energies.recovery import RecoveryPotential, energy_and_grad
+from modules.guidance.base import Guidance
+from modules.guidance.none import NoGuidance
+from modules.initializers.base import Initializer
+from modules.samplers.base import Sampler
+from modules.sampling.inpainting import Inpainting, Known
+from modules.schedules.base import Schedule
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One walk: x (b, ...) the denoised end, and levels, x_T first and x_0 last."""
+
+    x: Tensor
+    levels: list[Tensor]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where walks begin: x (b, *shape) as x_t of level t = `level`, in 1..T."""
+
+    x: Tensor
+    level: int
+
+
+@gin.register
+class Generation:
+    """Samples from trained networks: x_T ~ N(0, I), then proposal and chain per level, then denoising.
+
+    Args:
+        sampler: the chain at each level.
+        guidance: how labels enter.
+        denoise_factor: r of the last step (spec §6): 0 none, 1 Tweedie's formula, 2 as CDRL published.
+        inpainting: which way known pixels go; None: with shared noise.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        guidance: Guidance | None = None,
+        denoise_factor: float = 1.0,
+        inpainting: Inpainting | None = None,
+    ) -> None:
+        check_instance("Generation.sampler", sampler, Sampler)
+        check_instance("Generation.guidance", guidance, (Guidance, type(None)))
+        check_number("Generation.denoise_factor", denoise_factor, low=0)
+        check_instance("Generation.inpainting", inpainting, (Inpainting, type(None)))
+        self.sampler = sampler
+        self.guidance = guidance or NoGuidance()
+        self.denoise_factor = denoise_factor
+        self.inpainting = inpainting or Inpainting()
+
+    def sample(
+        self,
+        energy: Energy,
+        initializer: Initializer,
+        schedule: Schedule,
+        label: Tensor,
+        noise: NoiseSource,
+        shape: tuple[int, ...],
+        start: Start | None = None,
+        known: Known | None = None,
+    ) -> Sampled:
+        """Samples x (b, *shape), one for each label (b,) (-1 = none), by the noise of each row.
+
+        Args:
+            start: where the walks begin; None: x_T ~ N(0, I).
+            known: pixels that are given, and are returned exactly.
+        """
+        levels = list(self.walk(energy, initializer, schedule, label, noise, shape, start, known))
+        return Sampled(self.denoise(energy, schedule, levels[-1], label, known), levels)
+
+    @torch.no_grad()
+    def walk(
+        self,
+        energy: Energy,
+        initializer: Initializer,
+        schedule: Schedule,
+        label: Tensor,
+        noise: NoiseSource,
+        shape: tuple[int, ...],
+        start: Start | None = None,
+        known: Known | None = None,
+    ) -> Iterator[Tensor]:
+        """x_T (or the start), x_{T-1}, ..., x_0, each (b, *shape)."""
+        top, x = (start.level, start.x) if start else (schedule.num_levels, noise.normal("x_T", shape))
+        path = self.inpainting.path(known.image, schedule, noise) if known else []
+        if known:
+            x = known.keep(path[top], x)
+        yield x
+        for level in range(top, 0, -1):
+            transition = schedule.transition(torch.full_like(label, level), x.dtype)
+            known_s = Known(path[level - 1], known.mask) if known else None
+            x = self.descend(
+                energy, initializer, transition, x, label, noise.child(f"level {level}"), known_s
+            )
+            yield x
+
+    def descend(
+        self,
+        energy: Energy,
+        initializer: Initializer,
+        transition: Transition,
+        x_t: Tensor,
+        label: Tensor,
+        noise: NoiseSource,
+        known_s: Known | None = None,
+    ) -> Tensor:
+        """One level: x_t -> x_s; `known_s` holds pixels of x_s that are given."""
+        mean = self.guidance.mean(initializer, x_t, transition, label)
+        y = initializer.propose(mean, transition, noise)
+        potential = RecoveryPotential(self.guidance.energy(energy, transition, label), transition, x_t)
+        scale, free = expand_as(transition.y_scale, y), None
+        if known_s:
+            y, free = known_s.keep(scale * known_s.image, y), (~known_s.mask).to(y.dtype)
+        x_s = self.sampler.sample(potential, y, transition.step_size, noise, free).y / scale
+        return known_s.keep(known_s.image, x_s) if known_s else x_s
+
+    def denoise(
+        self, energy: Energy, schedule: Schedule, x_0: Tensor, label: Tensor, known: Known | None = None
+    ) -> Tensor:
+        """x̂ = (x_0 + r σ̄_0² ∇_{x_0}[f(y_scale x_0)/s_1²]) / √ᾱ_0 (spec §6); what is known, as it is."""
+        first = schedule.transition(torch.ones_like(label), x_0.dtype)
+        if self.denoise_factor > 0:
+            scale = expand_as(first.y_scale, x_0)
+            _, slope = energy_and_grad(self.guidance.energy(energy, first, label), scale * x_0)
+            score = -slope * scale / expand_as(first.energy_scale, x_0)
+            x_0 = x_0 + self.denoise_factor * expand_as(first.sigma_s**2, x_0) * score
+        x = x_0 / expand_as(first.alpha_s, x_0)
+        return known.keep(known.image, x) if known else x

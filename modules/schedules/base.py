@@ -1,0 +1,62 @@
+"""The noise ladder: every coefficient of a level pair, computed once in float64 (spec §1)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from modules.core.types import Transition
+
+
+class Schedule(ABC):
+    """A ladder of levels 0..T and, per transition t = 1..T, the coefficients of `Transition`.
+
+    Args:
+        num_levels: T.
+    """
+
+    def __init__(self, num_levels: int) -> None:
+        self.num_levels = num_levels
+        self._placed: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
+        # 1 - ᾱ is asked for, not derived: at the clean end the difference would lose digits
+        alpha_bar, noise_var = self.ladder()
+        ratio = alpha_bar[1:] / alpha_bar[:-1]
+        step_var = noise_var[1:] - ratio * noise_var[:-1]
+        logsnr = alpha_bar.log() - noise_var.log()
+        self._table = {
+            "alpha_t": alpha_bar[1:].sqrt(),
+            "alpha_s": alpha_bar[:-1].sqrt(),
+            "sigma_t": noise_var[1:].sqrt(),
+            "sigma_s": noise_var[:-1].sqrt(),
+            "alpha_ts": ratio.sqrt(),
+            "sigma_ts": step_var.sqrt(),
+            "posterior_var": noise_var[:-1] / noise_var[1:] * step_var,
+            "logsnr_t": logsnr[1:],
+            "logsnr_s": logsnr[:-1],
+            **self.coefficients(noise_var, step_var),
+        }
+
+    @abstractmethod
+    def ladder(self) -> tuple[Tensor, Tensor]:
+        """ᾱ_t and 1 - ᾱ_t for t = 0..T, each (T+1,) float64."""
+
+    @abstractmethod
+    def coefficients(self, noise_var: Tensor, step_var: Tensor) -> dict[str, Tensor]:
+        """energy_scale, step_size, loss_weight and is_top, each (T,), from 1 - ᾱ (T+1,) and σ_t² (T,)."""
+
+    def transition(self, t: Tensor, dtype: torch.dtype = torch.float32) -> Transition:
+        """The coefficients of transitions t, (b,) int64 in 1..T, on t's device."""
+        key = (t.device, dtype)
+        if key not in self._placed:
+            self._placed[key] = {
+                k: v.to(t.device, v.dtype if v.dtype == torch.bool else dtype) for k, v in self._table.items()
+            }
+        return Transition(t=t, **{k: v[t - 1] for k, v in self._placed[key].items()})
+
+    def same_as(self, other: Schedule) -> bool:
+        """Whether both ladders have equal coefficients, so that their models can be combined (spec §8)."""
+        return self.num_levels == other.num_levels and all(
+            torch.equal(v, other._table[k]) for k, v in self._table.items()
+        )

@@ -1,0 +1,33 @@
+"""Ladders whose levels are sampled by Langevin chains (spec §2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from modules.core.checks import check_number
+from modules.schedules.base import Schedule
+
+
+class LangevinSchedule(Schedule):
+    """A ladder whose levels are sampled by Langevin chains, the top level as a marginal model (spec §2).
+
+    Args:
+        num_levels: T.
+        step_variance: b² of s_t² = b² c_t σ_t².
+    """
+
+    def __init__(self, num_levels: int, step_variance: float) -> None:
+        check_number(f"{type(self).__name__}.step_variance", step_variance, above=0)
+        self.step_variance = step_variance
+        super().__init__(num_levels)
+
+    def coefficients(self, noise_var: Tensor, step_var: Tensor) -> dict[str, Tensor]:
+        """s_t² = b² c_t σ_t² with c_t = σ̄_{t-1}/σ̄_0, and w_t = σ_1/σ_t (spec §2, §5)."""
+        langevin_var = self.step_variance * (noise_var[:-1] / noise_var[0]).sqrt() * step_var
+        return {
+            "energy_scale": langevin_var,
+            "step_size": langevin_var.sqrt(),
+            "loss_weight": (step_var[0] / step_var).sqrt(),
+            "is_top": torch.arange(1, self.num_levels + 1) == self.num_levels,
+        }

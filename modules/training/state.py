@@ -1,0 +1,322 @@
+"""The live state of a training run, and one optimizer step of it."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modules.core.checks import CheckpointError, ConfigurationError, nearest
+from modules.core.noise import Noise
+from modules.core.types import Batch, LossOutput
+from modules.methods.base import Method
+from modules.runtime.runtime import Runtime
+from modules.runtime.signals import INTERRUPTED, REQUEUE
+from modules.training.ema import EMA
+from modules.training.optimizers import Optimizer
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Divergence(Exception):
+    """A step that all processes gave up before its optimizers: weights, averages, optimizers are unchanged.
+
+    Attributes:
+        step: 0, 1, ...; reason: what was found, in a few words.
+        losses, grad_norms: by network; losses is the list of every micro-batch's.
+        rows: of each row of the global batch its number, its t and what is watched.
+        num_rollbacks: before this step.
+    """
+
+    step: int
+    reason: str
+    losses: dict[str, list[float]]
+    grad_norms: dict[str, float]
+    rows: list[dict[str, float]]
+    num_rollbacks: int
+
+
+class Training:
+    """Networks, their averages and optimizers at a step.
+
+    Args:
+        method: its networks are moved to the runtime's device.
+        optimizers: one for each network of the method, by name.
+        ema: how averages are kept.
+        runtime: devices and processes.
+        seed: of all training noise.
+        dtype: of the data and the noise, the networks' own.
+        max_energy: a mean |E| of a step above this is a divergence.
+
+    Attributes:
+        num_steps_done, num_skips, num_rollbacks: how far it is, and what went wrong on the way.
+        rolled_back_to: the step of the last rollback's checkpoint. lr_factor: on all learning rates.
+        stop_code: the exit code that a signal to any process asks for, 0: none; known alike to all.
+
+    Raises:
+        ConfigurationError: an optimizer that is missing, or for no network.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        optimizers: Mapping[str, Optimizer],
+        ema: EMA,
+        runtime: Runtime,
+        seed: int,
+        dtype: torch.dtype = torch.float32,
+        max_energy: float = math.inf,
+    ) -> None:
+        runtime.place(method)
+        self.method = method.train()
+        self.networks = method.networks()
+        check_optimizers(self.networks, optimizers)
+        self.updaters = {name: optimizers[name].start(network) for name, network in self.networks.items()}
+        self.averages = {name: ema.copy_of(network) for name, network in self.networks.items()}
+        self.ema, self.runtime, self.seed, self.dtype = ema, runtime, seed, dtype
+        self.max_energy = max_energy
+        self.num_steps_done = self.num_skips = self.num_rollbacks = self.stop_code = 0
+        self.rolled_back_to: int | None = None
+        self.lr_factor = 1.0
+        self.best: dict[str, Any] | None = None  # see Best.after
+
+    def step(
+        self, batches: list[Batch], rows: list[range]
+    ) -> tuple[dict[str, float | Tensor], list[LossOutput]]:
+        """One optimizer step.
+
+        Args:
+            batches: this process's micro-batches, of equal size.
+            rows: their rows in the global batch, which key the noise.
+
+        Returns:
+            this process's mean losses, gradient norms and learning rates by name, and each micro-batch's
+            LossOutput.
+
+        Raises:
+            Divergence: on every process, before any optimizer's step.
+        """
+        step, figures, outputs = self.num_steps_done, dict[str, Any](), []
+        # after a rollback other noise for the same steps
+        attempt = f"/rollback {self.num_rollbacks}" if self.num_rollbacks else ""
+        self.method.begin_step(step)
+        for micro, (batch, span) in enumerate(zip(batches, rows, strict=True)):
+            batch = Batch(
+                batch.image.to(self.runtime.device, self.dtype), batch.label.to(self.runtime.device)
+            )
+            numbers = torch.tensor(span, device=self.runtime.device)
+            noise = Noise(self.seed, numbers, step, f"train{attempt}", self.dtype)
+            with self.runtime.dropout_noise(self.seed, step, micro, attempt), self.runtime.autocast():
+                output = self.method(batch, noise)
+            # each process's mean over its rows, then the mean over processes: the global batch's mean
+            total = torch.stack(list(output.losses.values())).sum() / len(batches)
+            total.backward()
+            outputs.append(output)
+
+        learning = list(outputs[0].losses)
+        norms = self._agree(learning, outputs, rows)
+        for name in learning:
+            updater = self.updaters[name]
+            figures[f"loss/{name}"] = torch.stack([o.losses[name].detach() for o in outputs]).mean()
+            figures[f"grad_norm/{name}"] = norms[name]
+            figures[f"lr/{name}"] = updater.step(self.lr_factor)
+            self.ema.update(self.averages[name], self.networks[name], updater.num_updates)
+        self.num_steps_done += 1
+        return figures, outputs
+
+    def _agree(self, learning: list[str], outputs: list[LossOutput], rows: list[range]) -> dict[str, float]:
+        """Average gradients over processes and clip them; their norms, if all is well on every process.
+
+        What a process found travels with its gradients, and is read with their norms: no message more, and
+        one wait for the device a step.
+        """
+        told = torch.zeros(2, device=self.runtime.device)
+        if self.runtime.signals.code:
+            told[(INTERRUPTED, REQUEUE).index(self.runtime.signals.code)] = 1.0
+        alarm = torch.cat([torch.stack([_not_finite(outputs), _mean_energy(outputs)]), told])
+        self.runtime.reduce_gradients((self.networks[name] for name in learning), alarm)
+        found = torch.cat([alarm, torch.stack([self.updaters[name].clip().to(alarm) for name in learning])])
+        not_finite, energy, interrupted, requeue, *norms = found.tolist()
+        self.stop_code = REQUEUE if requeue > 0 else INTERRUPTED if interrupted > 0 else 0
+        grad_norms = dict(zip(learning, norms, strict=True))
+        endless = [name for name, norm in grad_norms.items() if not math.isfinite(norm)]
+        if not_finite > 0:
+            reason = "a loss, an energy or a chain isn't finite"
+        elif endless:
+            reason = f"the gradient of the {endless[0]} isn't finite"
+        elif energy > self.max_energy:
+            reason = f"the mean |energy| {energy:.3g} is above max_energy = {self.max_energy:g}"
+        else:
+            return grad_norms
+        for updater in self.updaters.values():
+            updater.clear()
+        raise self._divergence(reason, grad_norms, outputs, rows)
+
+    def _divergence(
+        self, reason: str, grad_norms: dict[str, float], outputs: list[LossOutput], rows: list[range]
+    ) -> Divergence:
+        """With what every process saw."""
+        seen = []
+        for output, span in zip(outputs, rows, strict=True):
+            watched = {name: values.tolist() for name, values in {"t": output.t, **output.watch}.items()}
+            seen += [{"row": row, **{k: v[i] for k, v in watched.items()}} for i, row in enumerate(span)]
+        losses = [{name: float(loss.detach()) for name, loss in o.losses.items()} for o in outputs]
+        seen = self.runtime.gather_objects(seen)
+        losses = self.runtime.gather_objects(losses)
+        by_network = {name: [part[name] for part in losses] for name in grad_norms}
+        return Divergence(self.num_steps_done, reason, by_network, grad_norms, seen, self.num_rollbacks)
+
+    def skip(self) -> None:
+        """Go past a step that diverged: its data and noise are used up, nothing is learnt from it."""
+        self.num_steps_done += 1
+        self.num_skips += 1
+
+    def ready_averages(self) -> dict[str, nn.Module]:
+        """Copies of the averaged networks, fit for sampling; the averages stay as they are."""
+        return {name: self.ema.ready(copy.deepcopy(network)) for name, network in self.averages.items()}
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Every tensor of the state, by group and name, whatever its memory format laid out in rows."""
+        groups: dict[str, dict[str, Tensor]] = {}
+        for name in self.networks:
+            groups[name] = dict(self.networks[name].state_dict())
+            groups[f"{name}_ema"] = dict(self.averages[name].state_dict())
+            groups[f"{name}_optimizer"] = self.updaters[name].tensors()
+        return {
+            group: {name: tensor.contiguous() for name, tensor in tensors.items()}
+            for group, tensors in groups.items()
+        }
+
+    def numbers(self) -> dict[str, Any]:
+        """The rest of the state, for JSON."""
+        return {
+            "step": self.num_steps_done,
+            "seed": self.seed,
+            "updates": {name: updater.num_updates for name, updater in self.updaters.items()},
+            "skips": self.num_skips,
+            "rollbacks": self.num_rollbacks,
+            "rolled_back_to": self.rolled_back_to,
+            "lr_factor": self.lr_factor,
+            "best": self.best,
+        }
+
+    @property
+    def is_best(self) -> bool:
+        """Whether the step just done is the best so far, on the process that measures."""
+        return self.best is not None and self.best["step"] == self.num_steps_done
+
+    def restore(
+        self, tensors: dict[str, dict[str, Tensor]], numbers: Mapping[str, Any], allow_inexact: bool = False
+    ) -> None:
+        """Take over what `tensors` and `numbers` gave.
+
+        Args:
+            allow_inexact: averages and optimizers whose state is missing start anew, with a line in the log.
+
+        Raises:
+            CheckpointError: they don't fit; without `allow_inexact` also, where a part is missing.
+        """
+        for name, network in self.networks.items():
+            load_weights(network, tensors, name)
+            if allow_inexact and f"{name}_ema" not in tensors:
+                _log.warning('the averages of the network "%s" are missing and start from its weights', name)
+                load_weights(self.averages[name], tensors, name)
+            else:
+                load_weights(self.averages[name], tensors, f"{name}_ema")
+            state, updates = tensors.get(f"{name}_optimizer"), _updates(numbers, name)
+            if state is not None and updates is not None:
+                self.updaters[name].restore(name, state, updates)
+            elif allow_inexact:
+                _log.warning('the optimizer of the network "%s" starts anew: its state is missing', name)
+            else:
+                raise CheckpointError(
+                    f'the checkpoint has no optimizer state of the network "{name}": add --allow-inexact to '
+                    "start it anew"
+                )
+        if "best" not in numbers and not allow_inexact:
+            raise CheckpointError(
+                "the checkpoint lacks the best step so far: add --allow-inexact to forget it"
+            )
+        self.num_steps_done, self.best = numbers["step"], _best(numbers)
+        # states from before there were guards had no faults
+        self.num_skips, self.num_rollbacks = (int(_number(numbers, n, 0)) for n in ("skips", "rollbacks"))
+        back = numbers.get("rolled_back_to")
+        self.rolled_back_to = None if back is None else int(_number(numbers, "rolled_back_to", 0))
+        self.lr_factor = _number(numbers, "lr_factor", 1.0)
+
+
+def _number(numbers: Mapping[str, Any], name: str, default: float) -> float:
+    value = numbers.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2**63:
+        raise CheckpointError(f"the checkpoint's {name} is no number: {str(value)[:100]}")
+    return value
+
+
+def _updates(numbers: Mapping[str, Any], name: str) -> int | None:
+    updates = numbers.get("updates")
+    count = updates.get(name) if isinstance(updates, dict) else None
+    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
+
+
+def _best(numbers: Mapping[str, Any]) -> dict[str, Any] | None:
+    best = numbers.get("best")
+    if best is None:
+        return None
+    kinds = {"metric": (str,), "value": (int, float), "step": (int,)}
+    if not isinstance(best, dict) or not all(isinstance(best.get(key), kind) for key, kind in kinds.items()):
+        raise CheckpointError(f"the checkpoint's best step is not one: {str(best)[:100]}")
+    return best
+
+
+def _not_finite(outputs: list[LossOutput]) -> Tensor:
+    """1 where a loss or a watched figure isn't finite, else 0."""
+    seen = [v for o in outputs for v in (*o.losses.values(), *o.watch.values())]
+    return 1 - torch.stack([v.detach().isfinite().all() for v in seen]).all().float()
+
+
+def _mean_energy(outputs: list[LossOutput]) -> Tensor:
+    """The mean |E| over the watched energies, 0 where there are none."""
+    seen = [v.abs().float().mean() for o in outputs for k, v in o.watch.items() if k.startswith("energy")]
+    return torch.stack(seen).mean() if seen else torch.zeros((), device=outputs[0].t.device)
+
+
+def load_weights(network: nn.Module, tensors: dict[str, dict[str, Tensor]], group: str) -> None:
+    """Load one group of a checkpoint into a network. Raises CheckpointError naming what doesn't fit."""
+    if group not in tensors:
+        raise CheckpointError(f"the checkpoint has no group {group!r}, only {', '.join(sorted(tensors))}")
+    for key, value in network.state_dict().items():
+        if key in tensors[group] and tensors[group][key].dtype != value.dtype:
+            raise CheckpointError(
+                f"group {group!r} doesn't fit the configured network: {key} is {tensors[group][key].dtype}, "
+                f"not {value.dtype}"
+            )
+    try:
+        network.load_state_dict(tensors[group])
+    except RuntimeError as fault:
+        detail = " ".join(str(fault).split())[:300]
+        raise CheckpointError(f"group {group!r} doesn't fit the configured network: {detail}") from fault
+
+
+def check_optimizers(networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]) -> None:
+    """Raise unless there's an Optimizer for each network, and none for anything else."""
+    for name in networks:
+        if name not in optimizers:
+            raise ConfigurationError(f'Trainer.optimizers has none for the network "{name}": add one')
+        if not isinstance(optimizers[name], Optimizer):
+            raise ConfigurationError(
+                f'Trainer.optimizers["{name}"] must be an Optimizer such as @AdamW(), '
+                f"got {optimizers[name]!r}"
+            )
+    for name in optimizers:
+        if name not in networks:
+            raise ConfigurationError(
+                f'Trainer.optimizers names "{name}", but the networks that learn are '
+                f"{', '.join(networks)}.{nearest(name, list(networks))}"
+            )

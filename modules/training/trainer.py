@@ -1,0 +1,264 @@
+"""The training loop: data in, steps, and at intervals what is logged, drawn and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing, nullcontext
+from pathlib import Path
+
+import gin
+
+from modules.core.checks import (
+    ConfigurationError,
+    DivergenceError,
+    check_bool,
+    check_choice,
+    check_instance,
+    check_integer,
+)
+from modules.data.base import Data, Examples
+from modules.data.stream import TrainingStream
+from modules.evaluation.evaluation import Evaluation
+from modules.methods.base import Method
+from modules.report import diagnostics
+from modules.runtime.runtime import Runtime
+from modules.sampling.generation import Generation
+from modules.storage import checkpoints
+from modules.storage.run_lock import run_lock
+from modules.training.best import Best
+from modules.training.diary import Diary
+from modules.training.ema import EMA
+from modules.training.guards import Guard, RaiseOnDivergence
+from modules.training.optimizers import Optimizer
+from modules.training.state import Divergence, Training, check_optimizers
+
+
+@gin.register
+class Trainer:
+    """A run: what is trained, on what, how long, and what is kept of it.
+
+    Args:
+        method: the training method with its networks.
+        data: the data set.
+        optimizers: an Optimizer for each network of the method, by name ("energy", "initializer").
+        generation: how samples are drawn, during training and after.
+        ema: averages of the weights.
+        runtime: devices, precision, trackers.
+        best: which step's checkpoint is kept as the best; None: none is.
+        num_steps: optimizer steps of the whole run.
+        batch_size: samples of a step, over all devices and micro-batches.
+        per_device_batch_size: the largest micro-batch of a device; fewer than batch_size/processes
+            accumulates gradients; None: no accumulation.
+        seed: of data order, noise, dropout and samples.
+        horizontal_flip, num_workers: of the data stream.
+        log_every, sample_every, save_every: steps; 0 turns sampling off.
+        evaluation: what is measured of samples every so many steps, by the averaged weights.
+        num_samples: of a sample grid. keep: periodic checkpoints that stay.
+        guard: what is done about a step that diverges; None: RaiseOnDivergence().
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        data: Data,
+        optimizers: Mapping[str, Optimizer],
+        generation: Generation,
+        num_steps: int,
+        batch_size: int,
+        ema: EMA | None = None,
+        runtime: Runtime | None = None,
+        per_device_batch_size: int | None = None,
+        seed: int = 0,
+        horizontal_flip: bool = False,
+        num_workers: int = 0,
+        log_every: int = 50,
+        sample_every: int = 1000,
+        save_every: int = 1000,
+        num_samples: int = 64,
+        keep: int = 3,
+        guard: Guard | None = None,
+        best: Best | None = None,
+        evaluation: Evaluation | None = None,
+    ) -> None:
+        check_instance("Trainer.method", method, Method)
+        check_instance("Trainer.data", data, Data)
+        check_instance("Trainer.optimizers", optimizers, dict)
+        check_optimizers(method.networks(), optimizers)
+        check_instance("Trainer.generation", generation, Generation)
+        check_instance("Trainer.ema", ema, (EMA, type(None)))
+        check_instance("Trainer.runtime", runtime, (Runtime, type(None)))
+        check_instance("Trainer.guard", guard, (Guard, type(None)))
+        check_instance("Trainer.best", best, (Best, type(None)))
+        check_instance("Trainer.evaluation", evaluation, (Evaluation, type(None)))
+        check_integer("Trainer.num_steps", num_steps, low=1)
+        check_integer("Trainer.batch_size", batch_size, low=1, high=2**24)
+        check_integer("Trainer.seed", seed, low=0)
+        check_bool("Trainer.horizontal_flip", horizontal_flip)
+        check_integer("Trainer.num_workers", num_workers, low=0, high=1024)
+        for name, value in (("log_every", log_every), ("save_every", save_every), ("keep", keep)):
+            check_integer(f"Trainer.{name}", value, low=1)
+        check_integer("Trainer.sample_every", sample_every, low=0)
+        check_integer("Trainer.num_samples", num_samples, low=1, high=2**20)
+        if per_device_batch_size is not None:
+            check_integer("Trainer.per_device_batch_size", per_device_batch_size, low=1)
+        if data.shape != method.energy.shape:
+            raise ConfigurationError(
+                f"the data has shape {data.shape}, the energy {method.energy.shape}: set SHAPE for both"
+            )
+        if method.initializer.shape != method.energy.shape:
+            raise ConfigurationError(
+                f"the initializer has shape {method.initializer.shape}, the energy {method.energy.shape}: "
+                "set SHAPE for both"
+            )
+        num_classes = method.energy.num_classes  # 0: labels of the data are ignored
+        if num_classes not in (0, data.num_classes):
+            raise ConfigurationError(
+                f"the data gives {data.num_classes} classes, the energy has {num_classes}: "
+                "set NUM_CLASSES for both"
+            )
+        if "initializer" in method.networks() and method.initializer.num_classes != num_classes:
+            raise ConfigurationError(
+                f"the initializer has {method.initializer.num_classes} classes, the energy {num_classes}: "
+                "set NUM_CLASSES for both"
+            )
+        self.method, self.data, self.optimizers, self.generation = method, data, optimizers, generation
+        self.ema, self.runtime = ema or EMA(), runtime or Runtime()
+        self.num_steps, self.batch_size, self.per_device_batch_size = (
+            num_steps,
+            batch_size,
+            per_device_batch_size,
+        )
+        self.seed, self.horizontal_flip, self.num_workers = seed, horizontal_flip, num_workers
+        self.log_every, self.sample_every, self.save_every = log_every, sample_every, save_every
+        if best is not None:
+            names = ["sample_distance", *(evaluation.values if evaluation and evaluation.every else [])]
+            check_choice("Best.metric, given what Trainer.evaluation measures,", best.metric, names)
+        self.num_samples, self.keep, self.best = num_samples, keep, best
+        self.guard, self.evaluation = guard or RaiseOnDivergence(), evaluation
+
+    def micro_rows(self) -> list[range]:
+        """This process's rows of each global batch, one range a micro-batch of equal size."""
+        processes, rank = self.runtime.num_processes, self.runtime.rank
+        if self.batch_size % processes:
+            raise ConfigurationError(
+                f"Trainer.batch_size {self.batch_size} is not divisible by {processes} processes"
+            )
+        share = self.batch_size // processes
+        size = min(share, self.per_device_batch_size or share)
+        if share % size:
+            raise ConfigurationError(
+                f"Trainer.per_device_batch_size {size} doesn't divide the {share} samples of a device "
+                f"(batch_size {self.batch_size} over {processes} processes)"
+            )
+        return [range(rank * share + i, rank * share + i + size) for i in range(0, share, size)]
+
+    def train(self, folder: Path, resume: Path | None = None, allow_inexact: bool = False) -> Training:
+        """Train to num_steps in a run folder, from its start or from a checkpoint.
+
+        Args:
+            folder: made if need be; nobody else may be writing there.
+            resume: the folder of a checkpoint.
+            allow_inexact: go on from a checkpoint that lacks a part of the state.
+
+        Returns:
+            the final state; one that a signal stopped has done fewer than num_steps, and is saved.
+
+        Raises:
+            DataError, CheckpointError, ConfigurationError: before the first step.
+            DivergenceError: where the guard gives up; the newest checkpoint is from before.
+            PeerError: another process died.
+        """
+        rows = self.micro_rows()
+        examples = self.data.open()
+        stream = TrainingStream(examples, self.batch_size, self.seed, self.horizontal_flip, self.num_workers)
+        training = Training(
+            self.method,
+            self.optimizers,
+            self.ema,
+            self.runtime,
+            self.seed,
+            max_energy=self.guard.max_energy,
+        )
+        if resume is not None:
+            training.restore(*checkpoints.load(resume), allow_inexact)
+        with run_lock(folder) if self.runtime.is_main else nullcontext():
+            self._loop(folder, training, stream, examples, rows)
+        return training
+
+    def _loop(
+        self, folder: Path, training: Training, stream: TrainingStream, examples: Examples, rows: list[range]
+    ) -> None:
+        """The steps that are left, and what happens beside them."""
+        diary = Diary(self, folder, training.num_steps_done, examples)
+        try:
+            with self.runtime.signals.noted():
+                if self.guard.goes_back and self.runtime.any(not checkpoints.of_run(folder)):
+                    self.save(folder, training)
+                while training.num_steps_done < self.num_steps and not training.stop_code:
+                    self._advance(training, stream, rows, folder, diary)
+        finally:
+            diary.close()
+
+    def _advance(
+        self, training: Training, stream: TrainingStream, rows: list[range], folder: Path, diary: Diary
+    ) -> None:
+        """Train until the end, a signal, or a divergence after which training goes on from another step."""
+        with closing(stream.iterate(training.num_steps_done, rows)) as data:
+            while training.num_steps_done < self.num_steps and not training.stop_code:
+                try:
+                    figures, outputs = training.step(next(data), rows)
+                    diary.watch(figures, outputs)
+                except Divergence as fault:
+                    remedy = self.guard.remedy(training, folder)
+                    self._report(fault, remedy, stream, folder, diary)
+                    if training.num_steps_done <= fault.step:
+                        return diary.go_back(training.num_steps_done)
+                done, stopping = training.num_steps_done, bool(training.stop_code)
+                if self.is_due(self.log_every, done):
+                    diary.log(training)
+                measured: dict[str, float] = {}
+                if self.is_due(self.sample_every, done) and not stopping:
+                    measured |= diary.sample(training)
+                if self.evaluation and self.is_due(self.evaluation.every, done) and not stopping:
+                    measured |= diary.evaluate(training)
+                if self.best and self.best.metric in measured:
+                    training.best = self.best.after(training.best, done, measured[self.best.metric])
+                if training.is_best and self.runtime.is_main:  # first: what is saved below says it is kept
+                    self.save_best(folder, training)
+                if self.is_due(self.save_every, done) or stopping:
+                    self.save(folder, training)
+                if self.is_due(self.sample_every, done) or self.is_due(self.save_every, done):
+                    diary.draw_curves(last=done == self.num_steps)
+        return None
+
+    def _report(
+        self, fault: Divergence, remedy: str | None, stream: TrainingStream, folder: Path, diary: Diary
+    ) -> None:
+        """Keep what is known of a divergence. Raises DivergenceError where there's no remedy."""
+        path = diagnostics.path_of(folder, fault)
+        if self.runtime.is_main:
+            indices = stream.indices(fault.step, range(self.batch_size)).tolist()
+            diagnostics.save(path, fault, indices, remedy or "stopped")
+        what = f"training diverged at step {fault.step + 1}: {fault.reason} (see {path})"
+        if remedy is None:
+            diary.draw_curves(last=True)
+            raise DivergenceError(f"{what}; {self.guard.exhausted}. What to turn: docs/training.md")
+        diary.say(f"{what}: {remedy}")
+
+    def is_due(self, every: int, step: int) -> bool:
+        """Whether what happens every so many steps, and at the end, happens after `step` steps; 0: never."""
+        return every > 0 and (step % every == 0 or step == self.num_steps)
+
+    def save(self, folder: Path, training: Training) -> None:
+        """Write a checkpoint, then delete the ones beyond `keep`."""
+        if self.runtime.is_main:
+            path = checkpoints.path_of(folder, training.num_steps_done)
+            checkpoints.save(path, training.tensors(), training.numbers())
+            checkpoints.prune(folder, self.keep)
+        self.runtime.wait()
+
+    def save_best(self, folder: Path, training: Training) -> None:
+        """Write the checkpoint of the best step so far, then delete the one before; on the main process."""
+        step = training.num_steps_done
+        checkpoints.save(checkpoints.best_path_of(folder, step), training.tensors(), training.numbers())
+        checkpoints.keep_best(folder, step)

@@ -1,0 +1,87 @@
+"""Image i of seed S is the same for any batch size and any division of the work.
+
+tests/runtime/test_two_processes.py shows it with processes that exist; here the work is divided by hand.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from modules.energies.mlp import MLPEnergy
+from modules.guidance.classifier_free import ClassifierFreeGuidance
+from modules.initializers.mlp import MLPInitializer
+from modules.runtime.runtime import Runtime
+from modules.samplers.langevin import Langevin
+from modules.sampling.generation import Generation
+from modules.sampling.indexed import sample, sample_batches
+from modules.schedules.cosine import CosineSchedule
+
+torch.set_num_threads(1)
+
+NUM = 11
+LABELS = torch.arange(NUM) % 4 - 1
+SCHEDULE = CosineSchedule()
+RUNTIME = Runtime(precision="no", trackers=())
+GENERATION = Generation(Langevin(3), ClassifierFreeGuidance(0.7))
+
+
+@pytest.fixture(scope="module")
+def networks() -> tuple[MLPEnergy, MLPInitializer]:
+    torch.manual_seed(0)
+    pair = MLPEnergy((1, 2, 3), 3, width=16, depth=1), MLPInitializer((1, 2, 3), 3, width=16, depth=1)
+    for network in pair:
+        network.double()
+        for p in network.parameters():
+            torch.nn.init.normal_(p, std=0.3)
+    return pair
+
+
+def _all(networks, seed: int = 5, batch_size: int = NUM, labels: Tensor | None = LABELS) -> Tensor:
+    """x and every level, (8, NUM, 1, 2, 3)."""
+    out = sample(GENERATION, *networks, SCHEDULE, NUM, labels, seed, RUNTIME, batch_size, dtype=torch.float64)
+    return torch.stack([out.x, *out.levels])
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 10, 256])
+def test_any_batch_size(networks, batch_size: int) -> None:
+    torch.testing.assert_close(_all(networks, batch_size=batch_size), _all(networks), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("num_processes", [2, 3, 13])
+def test_any_division_of_the_indices(networks, num_processes: int) -> None:
+    whole = _all(networks)
+    seen = []
+    for rank in range(num_processes):
+        mine = torch.arange(NUM)[rank::num_processes]
+        batches = sample_batches(
+            GENERATION, *networks, SCHEDULE, mine, LABELS[mine], 5, RUNTIME, 2, torch.float64
+        )
+        for index, drawn in batches:
+            torch.testing.assert_close(drawn.x, whole[0, index], rtol=1e-10, atol=1e-10)
+            seen += index.tolist()
+    assert sorted(seen) == list(range(NUM))
+
+
+def test_fewer_images_are_the_first_ones(networks) -> None:
+    few = sample(GENERATION, *networks, SCHEDULE, 3, LABELS, 5, RUNTIME, dtype=torch.float64)
+    torch.testing.assert_close(few.x, _all(networks)[0, :3], rtol=1e-10, atol=1e-10)
+
+
+def test_images_differ_by_index_seed_and_label(networks) -> None:
+    x = _all(networks)[0].flatten(1)
+    assert torch.cdist(x, x).fill_diagonal_(1).min() > 0.1
+    other_seed = _all(networks, seed=6)[0].flatten(1)
+    assert (x - other_seed).abs().amax(1).min() > 0.1
+    none = _all(networks, labels=None)
+    torch.testing.assert_close(none, _all(networks, labels=torch.full((NUM,), -1)), rtol=0, atol=0)
+    changed = (x - none[0].flatten(1)).abs().amax(1)
+    assert (changed[LABELS >= 0] > 1e-3).all() and (changed[LABELS < 0] < 1e-10).all()
+
+
+def test_networks_are_put_into_eval_mode(networks) -> None:
+    for network in networks:
+        network.train()
+    _all(networks)
+    assert not any(network.training for network in networks)

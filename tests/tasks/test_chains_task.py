@@ -1,0 +1,104 @@
+"""`--task chains` writes figures and a picture, the same whatever the batch size; faults are one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+import launch
+
+torch.set_num_threads(1)
+SHORT = ["--steps", "40", "--every", "1", "--num", "5"]
+
+
+def half(images: torch.Tensor) -> torch.Tensor:
+    """A judge that recognises what is dark on average."""
+    return images.mean((1, 2, 3)) < 0
+
+
+def colours(images: torch.Tensor) -> torch.Tensor:
+    """A judge of images of three channels."""
+    return half(images.reshape(-1, 3, 4, 4))
+
+
+def darkness(images: torch.Tensor) -> torch.Tensor:
+    """A judge whose answer is a number, not yes or no."""
+    return images.mean((1, 2, 3))
+
+
+def _chains(run, output, *options: str) -> dict:
+    command = ["--task", "chains", "--run", str(run), "--output", str(output), *SHORT, *options]
+    assert launch.main(command) == 0
+    assert (output / "chains.png").stat().st_size > 10_000
+    return json.loads((output / "chains.json").read_text())
+
+
+def test_it_writes_figures_that_no_batch_size_changes(tiny_run, tmp_path, capsys):
+    judge = ["--judge", "tests.tasks.test_chains_task:half", "--along", "conditional", "--level", "2"]
+    one = _chains(tiny_run, tmp_path / "one", *judge)
+    other = _chains(tiny_run, tmp_path / "other", *judge, "--batch-size", "2")
+    (level,) = one["levels"]
+    assert level["level"] == 2 and len(level["energy"]) == 41
+    assert level["recognised_start"] == other["levels"][0]["recognised_start"] == 0.6
+    assert f"level 2: {level['verdict']}" in capsys.readouterr().out
+    torch.testing.assert_close(level["energy"], other["levels"][0]["energy"], rtol=1e-4, atol=1e-4)
+    assert level["displacement"][0] == 0 and level["displacement"][-1] > 0
+    assert one["seed"] == 0 and one["step"] == 4
+
+
+@pytest.mark.parametrize("start", ["noise", "samples"])
+def test_other_starts_and_the_ladder(tiny_run, tmp_path, start):
+    along = ["--along", "ladder"] if start == "samples" else ["--set", "chains/Langevin.step_factor=2.0"]
+    written = _chains(tiny_run, tmp_path / "out", "--start", start, *along)
+    wanted = [5, 4, 3, 2, 1, 0] if start == "samples" else [0]
+    assert [level["level"] for level in written["levels"]] == wanted
+    if (
+        start == "noise"
+    ):  # the setting reaches the chains: a first step's noise is twice as long, its drift four times
+        plain = _chains(tiny_run, tmp_path / "plain", "--start", start)["levels"][0]["displacement"]
+        assert 2 <= written["levels"][0]["displacement"][1] / plain[1] <= 4
+
+
+def test_each_level_has_a_folder_of_its_own(tiny_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    for options in (["--level", "1"], [], ["--along", "conditional"]):
+        assert launch.main(["--task", "chains", "--run", str(run), *SHORT, *options]) == 0
+    names = {"chains_level1_data", "chains_level0_data", "chains_conditional0_data"}
+    assert {path.name for path in run.glob("chains_*")} == names
+
+
+FAULTS = {
+    "no run": (["--task", "chains"], "needs a trained run: --run runs/NAME"),
+    "level": (["--level", "6"], "--level 6: the run has levels 0..5"),
+    "ladder": (["--along", "ladder", "--level", "1"], "--along ladder runs at all levels: leave --level out"),
+    "multiple": (["--every", "7"], "--steps 40 must be a multiple of --every 7"),
+    "short": (["--every", "2"], "fewer than 20 records are left after the burn-in"),
+    "burn-in": (["--burn-in", "1"], "--burn-in must be at least 0 and below 1"),
+    "judge": (["--judge", "tests.tasks.test_chains_task:whole"], "has no attribute 'whole'"),
+    "no judge": (["--judge", "tests.tasks.test_chains_task"], "must be MODULE:NAME of a function"),
+    "no module": (["--judge", ":x"], "--judge :x must be MODULE:NAME of a function"),
+    "a judge of others": (
+        ["--judge", "tests.tasks.test_chains_task:colours"],
+        "--judge tests.tasks.test_chains_task:colours fails on images (5, 1, 8, 8): RuntimeError: shape",
+    ),
+    "a judge's answer": (
+        ["--judge", "tests.tasks.test_chains_task:darkness"],
+        "must return bool (5,) of images (5, 1, 8, 8), one each, not float32 (5,)",
+    ),
+    "unused": (["--set", "other/Langevin.step_factor=2.0"], "other/Langevin.step_factor"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_one_line_and_writes_nothing(tiny_run, tmp_path, monkeypatch, capsys, fault):
+    options, expected = FAULTS[fault]
+    run = [] if fault == "no run" else ["--run", str(tiny_run)]
+    command = ["--task", "chains", *run, "--output", str(tmp_path / "out"), *SHORT, *options]
+    assert launch.main(command) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and printed.count("\n") == 1 and expected in printed
+    assert not (tmp_path / "out").exists()
