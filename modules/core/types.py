@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
 EnergyFn = Callable[[Tensor], Tensor]
@@ -35,11 +34,7 @@ class Transition:
     step_size: Tensor  # s_t, the Langevin step
     loss_weight: Tensor  # w_t
     is_top: Tensor  # bool: a marginal model, no tether
-
-    @property
-    def y_scale(self) -> Tensor:
-        """The factor of y = y_scale · x_s: √α_t, and 1 at the top (spec §2)."""
-        return torch.where(self.is_top, torch.ones_like(self.alpha_ts), self.alpha_ts)
+    y_scale: Tensor  # of y = y_scale · x_s: √α_t, and 1 at the top (spec §2); 1 at every level in §13
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> Transition:
         """The transition with `fn` applied to every field (indexing rows, repeating, moving)."""

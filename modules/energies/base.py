@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from modules.core.checks import check_integer, check_shape
 from modules.core.types import EnergyFn, Transition
+from modules.schedules.levels import level
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """E (b,), ∇E shaped like x, and ∂E/∂λ (b,) or None; all may carry gradients of the parameters."""
+
+    value: Tensor
+    in_x: Tensor
+    in_level: Tensor | None
 
 
 class Energy(nn.Module, ABC):
@@ -43,3 +55,15 @@ class Energy(nn.Module, ABC):
     def at(self, transition: Transition, label: Tensor | None = None) -> EnergyFn:
         """y -> E(y), all else bound; differentiable in y, to any order that `forward` is."""
         return lambda y: self(y, transition, label)
+
+    def slopes(self, x: Tensor, logsnr: Tensor, label: Tensor | None = None) -> Slopes:
+        """E, ∇E and ∂E/∂λ at x (b, *shape), noisy to λ (b,): what losses of gradients learn from (spec §13).
+
+        This one asks autograd and keeps its graph, so that a loss of them goes through a double backward;
+        an energy that writes its gradient out in differentiable operations spares that.
+        """
+        with torch.enable_grad():
+            x, logsnr = x.detach().requires_grad_(), logsnr.detach().requires_grad_()
+            value = self(x, level(logsnr), label)
+            in_x, in_level = torch.autograd.grad(value.sum(), (x, logsnr), create_graph=True)
+        return Slopes(value, in_x, in_level)

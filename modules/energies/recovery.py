@@ -10,7 +10,9 @@ from modules.core.types import EnergyFn, SelfDifferentiating, Transition
 
 
 class RecoveryPotential:
-    """U(y) = E(y)/energy_scale + [t < T] ||y - x_t||²/(2σ_t²) = -log p(y | x_t) + const (spec §2).
+    """U(y) = E(y)/energy_scale + [t < T] ||√α_t x_s - x_t||²/(2σ_t²) = -log p(y | x_t) + const (spec §2, §13).
+
+    With y = y_scale x_s the tether is r²||y - x_t/r||²/(2σ_t²), r = √α_t/y_scale: 1 in the y of spec §2.
 
     Args:
         energy: y (b, ...) -> (b,), bound to the transition's level.
@@ -20,9 +22,10 @@ class RecoveryPotential:
 
     def __init__(self, energy: EnergyFn, transition: Transition, x_t: Tensor) -> None:
         self._energy = energy
-        self._x_t = x_t
+        stretch = transition.alpha_ts / transition.y_scale
+        self._x_t = x_t / expand_as(stretch, x_t)
         self._inverse_scale = 1 / transition.energy_scale
-        inverse_var = 1 / transition.sigma_ts**2
+        inverse_var = (stretch / transition.sigma_ts) ** 2
         self._precision = torch.where(transition.is_top, torch.zeros_like(inverse_var), inverse_var)
 
     def __call__(self, y: Tensor) -> Tensor:

@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modules.layers.embeddings import Embedded
-from modules.layers.normalization import frozen_norm
+from modules.layers.linearized import attend, convolve
+from modules.layers.normalization import frozen_norm, normalize
 from modules.layers.precision import compute_dtype
 from modules.layers.spectral import snapshot
-from modules.layers.stages import FunctionStage, Stage
+from modules.layers.stages import FunctionStage, Pull, Stage
 
 
 class SelfAttention(nn.Module):
@@ -41,6 +42,19 @@ class SelfAttention(nn.Module):
             return h + F.conv2d(mixed.reshape(h.shape), *out)
 
         return FunctionStage(evaluate)
+
+    def linearize(self, h: Tensor) -> tuple[Tensor, Pull]:
+        """The layer at h and its transposed derivative, in differentiable operations."""
+        inner, pull_norm = normalize(h, self.norm) if isinstance(self.norm, nn.GroupNorm) else (h, None)
+        split, pull_split = convolve(inner, self.qkv.weight, self.qkv.bias)
+        mixed, pull_mixed = attend(split)
+        out, pull_out = convolve(mixed, self.out.weight, self.out.bias)
+
+        def pull(g: Tensor) -> Tensor:
+            inner = pull_split(pull_mixed(pull_out(g)))
+            return g + (inner if pull_norm is None else pull_norm(inner))
+
+        return h + out, pull
 
     def forward(self, h: Tensor) -> Tensor:
         """(b, c, h, w) -> the same."""

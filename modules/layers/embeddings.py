@@ -20,12 +20,29 @@ def logsnr_position(logsnr: Tensor) -> Tensor:
     return 1000.0 * torch.atan(torch.exp(-0.5 * logsnr.clamp(-20.0, 20.0))) * (2.0 / math.pi)
 
 
+def level_position(logsnr: Tensor, waves: float) -> tuple[Tensor, Tensor]:
+    """waves·u, u = atan(exp(-λ/2))·2/π in (0, 1), and its derivative in λ: (b,) -> (b,), (b,)."""
+    u = torch.atan(torch.exp(-0.5 * logsnr)) * (2.0 / math.pi)
+    # du/dλ = -e^{-λ/2}/(π (1 + e^{-λ})) = -√(ᾱσ̄²)/π
+    rate = -(torch.sigmoid(logsnr) * torch.sigmoid(-logsnr)).sqrt() / math.pi
+    return waves * u, waves * rate
+
+
 def sinusoid(position: Tensor, dim: int) -> Tensor:
     """sin, then cos of position · 10000^(-i/(half-1)), i = 0..half-1, half = dim // 2: (b,) -> (b, dim)."""
     half = dim // 2
     index = torch.arange(half, device=position.device, dtype=position.dtype)
     angle = position[:, None] * torch.exp(index * (-math.log(10000.0) / (half - 1)))
     return F.pad(torch.cat([angle.sin(), angle.cos()], 1), (0, dim % 2))
+
+
+def sinusoid_slope(position: Tensor, dim: int) -> Tensor:
+    """The derivative of `sinusoid` in the position: (b,) -> (b, dim)."""
+    half = dim // 2
+    sin, cos = sinusoid(position, dim)[:, : 2 * half].chunk(2, 1)
+    index = torch.arange(half, device=position.device, dtype=position.dtype)
+    frequency = torch.exp(index * (-math.log(10000.0) / (half - 1)))
+    return F.pad(torch.cat([frequency * cos, -frequency * sin], 1), (0, dim % 2))
 
 
 def one_hot_label(label: Tensor | None, num_classes: int, like: Tensor) -> Tensor:
@@ -102,6 +119,20 @@ class LevelEmbedding(nn.Module):
             if self.label is not None:
                 e = e + self.label(one_hot_label(label, self.num_classes, e))
         return e
+
+    def with_tangent(self, position: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The embedding (b, out_dim) and its derivative in the position; silu between the dense layers."""
+        with full_precision(position):
+            wave, moved = sinusoid(position, self.dim), sinusoid_slope(position, self.dim)
+            wave, moved = (v.to(self.dense1.weight.dtype) for v in (wave, moved))
+            e = self.dense1(wave)
+            s = torch.sigmoid(e)
+            tangent = F.linear(moved, self.dense1.weight) * (s * (1 + e * (1 - s)))
+            tangent = F.linear(tangent, self.dense2.weight)
+            e = self.dense2(e * s)
+            if self.label is not None:
+                e = e + self.label(one_hot_label(label, self.num_classes, e))
+        return e, tangent
 
     def distinct(self, position: Tensor, label: Tensor | None = None) -> Embedded:
         """The embedding of each (level, label) pair that occurs. On a CPU: elsewhere, to ask would wait.

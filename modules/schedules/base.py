@@ -37,6 +37,8 @@ class Schedule(ABC):
             "logsnr_s": logsnr[:-1],
             **self.coefficients(noise_var, step_var),
         }
+        if "y_scale" not in self._table:  # spec §2
+            self._table["y_scale"] = self._table["alpha_ts"].where(~self._table["is_top"], torch.ones(()).double())
 
     @abstractmethod
     def ladder(self) -> tuple[Tensor, Tensor]:
@@ -44,7 +46,10 @@ class Schedule(ABC):
 
     @abstractmethod
     def coefficients(self, noise_var: Tensor, step_var: Tensor) -> dict[str, Tensor]:
-        """energy_scale, step_size, loss_weight and is_top, each (T,), from 1 - ᾱ (T+1,) and σ_t² (T,)."""
+        """energy_scale, step_size, loss_weight and is_top, each (T,), from 1 - ᾱ (T+1,) and σ_t² (T,).
+
+        Where y isn't spec §2's (√α_t x_s, at the top x_s), y_scale too.
+        """
 
     def transition(self, t: Tensor, dtype: torch.dtype = torch.float32) -> Transition:
         """The coefficients of transitions t, (b,) int64 in 1..T, on t's device."""
