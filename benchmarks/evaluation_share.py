@@ -19,7 +19,6 @@ import torch
 from benchmarks import command
 from modules import config
 from modules.core.checks import ConfigurationError, check_integer
-from modules.data.stream import TrainingStream
 from modules.training.state import Training
 from modules.training.trainer import Trainer
 
@@ -43,7 +42,7 @@ def _measure(arguments: argparse.Namespace) -> None:
         raise ConfigurationError("the gin files configure no Trainer.evaluation: there is nothing to time")
     examples, runtime = trainer.data.open(), trainer.runtime
     training = Training(trainer.method, trainer.optimizers, trainer.ema, runtime, trainer.seed)
-    stream = TrainingStream(examples, trainer.batch_size, trainer.seed, trainer.horizontal_flip)
+    stream = trainer.stream(examples)
     num_classes = trainer.method.energy.num_classes
     evaluator = trainer.evaluation.open(trainer.data, runtime, num_classes, examples)
     rows, steps, evaluations = trainer.micro_rows(), [], []

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from modules import config
-from modules.data.stream import TrainingStream
 from modules.guidance.base import Guidance
 from modules.samplers.langevin import Langevin
 from modules.sampling.generation import Generation, Sampled
@@ -48,7 +47,7 @@ def train(trainer: Trainer, every: int) -> Iterator[tuple[Training, float]]:
         the state, and the seconds of training so far, without what is done between.
     """
     training = Training(trainer.method, trainer.optimizers, trainer.ema, trainer.runtime, trainer.seed)
-    stream = TrainingStream(trainer.data.open(), trainer.batch_size, trainer.seed, trainer.horizontal_flip)
+    stream = trainer.stream(trainer.data.open())
     rows, seconds, began = trainer.micro_rows(), 0.0, time.monotonic()
     for batches in stream.iterate(0, rows):
         training.step(batches, rows)

@@ -20,7 +20,6 @@ import torch
 from benchmarks import command
 from modules import config
 from modules.core.checks import check_integer
-from modules.data.stream import TrainingStream
 from modules.storage import checkpoints
 from modules.training.diary import Diary
 from modules.training.state import Training
@@ -59,7 +58,7 @@ def measure(trainer: Trainer, num_steps: int, folder: Path) -> dict[str, list[fl
     """Seconds of each step, and every 5 steps of a save and of drawing the curves so far."""
     examples = trainer.data.open()
     training = Training(trainer.method, trainer.optimizers, trainer.ema, trainer.runtime, trainer.seed)
-    stream = TrainingStream(examples, trainer.batch_size, trainer.seed, trainer.horizontal_flip)
+    stream = trainer.stream(examples)
     diary, rows = Diary(trainer, folder, 0, examples), trainer.micro_rows()
     seconds: dict[str, list[float]] = {"step": [], "save": [], "curves": []}
     try:
@@ -71,7 +70,7 @@ def measure(trainer: Trainer, num_steps: int, folder: Path) -> dict[str, list[fl
             diary.log(training)
             if number % 5 == 4:
                 for name, act in (
-                    ("save", lambda: trainer.save(folder, training)),
+                    ("save", lambda: trainer.save(folder, training, examples)),
                     ("curves", lambda: diary.draw_curves(last=True)),
                 ):
                     began = time.perf_counter()

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from modules import config
-from modules.data.stream import TrainingStream
 from modules.initializers.copy import CopyInitializer
 from modules.sampling.indexed import sample
 from modules.training.state import Training
@@ -67,7 +66,7 @@ def test_built_tiny_it_trains_and_samples(path, tmp_path, monkeypatch):
     training = Training(trainer.method, trainer.optimizers, trainer.ema, trainer.runtime, trainer.seed)
     before = {name: _parameters(network) for name, network in training.networks.items()}
     rows = trainer.micro_rows()
-    stream = TrainingStream(trainer.data.open(), trainer.batch_size, trainer.seed, trainer.horizontal_flip)
+    stream = trainer.stream(trainer.data.open())
     training.step(next(stream.iterate(0, rows)), rows)
     for name, network in training.networks.items():
         after = _parameters(network)

@@ -13,6 +13,7 @@ from modules.core.tensors import expand_as, norm_per_sample
 from modules.core.types import NoiseSource, Transition
 from modules.energies.base import Energy
 from modules.energies.recovery import RecoveryPotential, energy_and_grad
+from modules.guidance.proposal import proposal_mean
 from modules.initializers.base import Initializer
 from modules.samplers.base import Sampler
 from modules.sampling.generation import Generation
@@ -143,7 +144,7 @@ def along_ladder(
     for t in range(schedule.num_levels, 0, -1):
         transition = schedule.transition(torch.full_like(label, t), x_t.dtype)
         below = noise.child(f"level {t}")
-        mean = generation.guidance.mean(initializer, x_t, transition, label)
+        mean = proposal_mean(generation.guidance, energy, initializer, x_t, transition, label)
         start = initializer.propose(mean, transition, below) / expand_as(transition.y_scale, x_t)
         found.append(
             at_level(

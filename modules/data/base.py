@@ -20,10 +20,12 @@ class Examples(ABC):
     Attributes:
         shape: of one example, (c, h, w) or (d,).
         class_names: one name a class; empty without labels.
+        grey_values: n, where values are k·2/(n-1) - 1 with whole numbers k; None: where they aren't.
     """
 
     shape: tuple[int, ...]
     class_names: list[str]
+    grey_values: int | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -99,15 +101,23 @@ class MemoryExamples(Examples):
         images: (n, *shape) uint8, given out as x/127.5 - 1; or float, given out as they are.
         labels: (n,) or (n, A) int64; None where there are none.
         class_names: one name a class.
+        grey_values: that the images have, where that isn't 256 for uint8 and unknown for float.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor | None = None, class_names: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor | None = None,
+        class_names: Sequence[str] = (),
+        grey_values: int | None = None,
+    ) -> None:
         if labels is None:
             labels = torch.full((images.shape[0],), -1)
         self.images = images
         self.labels = labels.reshape(images.shape[0], -1)
         self.shape = tuple(images.shape[1:])
         self.class_names = list(class_names)
+        self.grey_values = grey_values or (256 if images.dtype == torch.uint8 else None)
 
     def __len__(self) -> int:
         return self.images.shape[0]

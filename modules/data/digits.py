@@ -17,6 +17,7 @@ _FILE = Path(__file__).with_name("digits.parquet")
 _LENGTH = 1797
 _TRAIN = 1437  # 80%
 _SPLIT_SEED = 0
+_GREY_VALUES = 17  # a digit's pixels count dark cells of 4x4
 
 
 def digits_split() -> tuple[Tensor, Tensor]:
@@ -58,7 +59,8 @@ class Digits(Data):
         train, held_out = digits_split()
         chosen = {"train": train, "held_out": held_out, "all": torch.arange(_LENGTH)}[self.part]
         chosen = chosen[~torch.isin(labels[chosen], torch.tensor(self.omit, dtype=torch.int64))]
-        return MemoryExamples(images[chosen], labels[chosen] if self.num_classes else None, self.class_names)
+        labels_of = labels[chosen] if self.num_classes else None
+        return MemoryExamples(images[chosen], labels_of, self.class_names, _GREY_VALUES)
 
 
 def _read() -> tuple[Tensor, Tensor]:

@@ -181,6 +181,8 @@ class MappedExamples(Examples):
         class_names: one name a class.
     """
 
+    grey_values = 256
+
     def __init__(self, pictures: Pictures, labels: Tensor, class_names: Sequence[str]) -> None:
         self.pictures, self.labels = pictures, labels
         self.shape, self.class_names = pictures.shape, list(class_names)

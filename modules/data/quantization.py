@@ -1,9 +1,11 @@
-"""Between 8-bit values and the range [-1, 1] that networks see."""
+"""Between grey values and the range [-1, 1] that networks see."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from modules.core.types import NoiseSource
 
 
 def to_unit_range(images: Tensor) -> Tensor:
@@ -14,3 +16,9 @@ def to_unit_range(images: Tensor) -> Tensor:
 def to_bytes(images: Tensor) -> Tensor:
     """[-1, 1] to 8 bits as evaluation does: clamp, then round((x + 1)·127.5) (spec §6). uint8."""
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def dequantized(images: Tensor, grey_values: int, noise: NoiseSource) -> Tensor:
+    """images (b, ...) of n grey values k·2/(n-1) - 1, spread evenly over each value's step 2/(n-1)."""
+    u = noise.uniform("dequantization", tuple(images.shape[1:]))
+    return images + (u - 0.5) * (2 / (grey_values - 1))

@@ -23,6 +23,7 @@ from modules.core.checks import ConfigurationError, DataError, check_bool, check
 from modules.core.noise import Noise
 from modules.core.types import Batch
 from modules.data.base import Examples
+from modules.data.quantization import dequantized
 
 
 def epoch_permutation(seed: int, epoch: int, length: int) -> Tensor:
@@ -40,6 +41,8 @@ class TrainingStream:
         batch_size: of the global batch, over all processes and micro-batches.
         seed: of order, flips and the choice of attributes.
         horizontal_flip: mirror each image left to right with probability 1/2.
+        dequantize: add a uniform grey step, x + (u - ½)·2/(n-1) for n grey values (spec §13): a density of
+            numbers that are whole is none. Rounding gives the pictures back.
         num_workers: threads that prepare batches ahead (decoding leaves the interpreter lock); 0
             prepares each batch when it is asked for, which is right for sets held in memory.
     Raises:
@@ -53,10 +56,12 @@ class TrainingStream:
         seed: int,
         horizontal_flip: bool = False,
         num_workers: int = 0,
+        dequantize: bool = False,
     ) -> None:
         check_integer("batch_size", batch_size, low=1)
         check_integer("num_workers", num_workers, low=0, high=1024)
         check_bool("horizontal_flip", horizontal_flip)
+        check_bool("dequantize", dequantize)
         if batch_size > len(examples):
             raise DataError(
                 f"batch_size {batch_size} is larger than the data set of {len(examples)} examples: lower it"
@@ -65,7 +70,11 @@ class TrainingStream:
             raise ConfigurationError(
                 f"horizontal_flip needs images, got points of shape {examples.shape}: set it to False"
             )
-        self.examples, self.batch_size, self.seed = examples, batch_size, seed
+        if dequantize and examples.grey_values is None:
+            raise ConfigurationError(
+                "dequantize needs data of whole grey values, and this set has others: set it to False"
+            )
+        self.examples, self.batch_size, self.seed, self.dequantize = examples, batch_size, seed, dequantize
         self.horizontal_flip, self.num_workers = horizontal_flip, num_workers
         self._permutations: dict[int, Tensor] = {}  # the current epoch's and the next one's
         self._lock = threading.Lock()
@@ -95,6 +104,8 @@ class TrainingStream:
         if self.horizontal_flip:
             mirrored = noise.integers("flip", 0, 2).bool()
             image = torch.where(mirrored[:, None, None, None], image.flip(-1), image)
+        if self.dequantize and self.examples.grey_values:
+            image = dequantized(image, self.examples.grey_values, noise)
         attribute = noise.integers("attribute", 0, labels.shape[1])
         return Batch(image, labels.gather(1, attribute[:, None])[:, 0])
 

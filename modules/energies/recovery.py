@@ -10,7 +10,7 @@ from modules.core.types import EnergyFn, SelfDifferentiating, Transition
 
 
 class RecoveryPotential:
-    """U(y) = E(y)/energy_scale + [t < T] ||√α_t x_s - x_t||²/(2σ_t²) = -log p(y | x_t) + const (spec §2, §13).
+    """U(y) = E(y)/energy_scale + [t < T] ||√α_t x_s - x_t||²/(2σ_t²) = -log p(y | x_t) + const (§2, §13).
 
     With y = y_scale x_s the tether is r²||y - x_t/r||²/(2σ_t²), r = √α_t/y_scale: 1 in the y of spec §2.
 

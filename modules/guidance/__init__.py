@@ -9,5 +9,6 @@ __getattr__, __dir__, __all__ = exports(
         "classifier_free": "ClassifierFreeGuidance",
         "composition": "Composition",
         "none": "NoGuidance",
+        "proposal": "proposal_mean",
     },
 )

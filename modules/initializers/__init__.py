@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = exports(
         "base": "Initializer",
         "copy": "CopyInitializer",
         "mlp": "MLPInitializer",
+        "own": "GaussianStep OwnInitializer OwnProposal",
         "sum": "InitializerSum",
         "unet": "UNet",
     },

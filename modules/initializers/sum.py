@@ -14,6 +14,7 @@ from modules.core.types import Transition
 from modules.energies.sum import check_weights, common_classes
 from modules.initializers.base import Initializer
 from modules.initializers.copy import CopyInitializer
+from modules.initializers.own import OwnInitializer
 
 
 @gin.register
@@ -31,10 +32,10 @@ class InitializerSum(Initializer):
     def __init__(self, initializers: Sequence[Initializer], weights: Sequence[float]) -> None:
         for initializer in initializers:
             check_instance("InitializerSum.initializers' entries", initializer, Initializer)
-            if isinstance(initializer, CopyInitializer):
+            if isinstance(initializer, (CopyInitializer, OwnInitializer)):
                 raise ConfigurationError(
-                    "InitializerSum: a CopyInitializer proposes no mean that could be weighed: models with "
-                    "one and models with another initializer can't be composed"
+                    f"InitializerSum: a {type(initializer).__name__} proposes no mean that could be weighed: "
+                    "models with one and models with another initializer can't be composed"
                 )
         check_weights("InitializerSum", initializers, weights)
         super().__init__(initializers[0].shape, common_classes("InitializerSum", initializers))

@@ -73,7 +73,7 @@ def double(h: Tensor) -> tuple[Tensor, Pull]:
 
 
 def attend(h: Tensor, heads: int = 1) -> tuple[Tensor, Pull]:
-    """softmax(q kᵀ/√d) v over the pixels of h = (q, k, v) (b, 3c, height, width), d = c/heads: (b, c, ...)."""
+    """softmax(q kᵀ/√d) v over the pixels of h = (q, k, v), d = c/heads: (b, 3c, ...) -> (b, c, ...)."""
     batch, channels = h.shape[0], h.shape[1] // 3
     split = (batch, 3, heads, channels // heads, -1)
     query, key, value = h.reshape(split).unbind(1)  # (b, heads, d, pixels)

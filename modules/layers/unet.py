@@ -13,7 +13,7 @@ from modules.core.checks import ConfigurationError, check_integer, check_number
 from modules.layers.attention import SelfAttention
 from modules.layers.embeddings import LevelEmbedding
 from modules.layers.film import FilmConvBlock, downsample, upsample
-from modules.layers.linearized import attend, convolve, double, halve, normalize_film_silu
+from modules.layers.linearized import convolve, double, halve, normalize_film_silu
 from modules.layers.normalization import group_norm
 from modules.layers.stages import Pull
 
@@ -221,6 +221,12 @@ class LinearizedUNet:
         return out, pull_all
 
 
+_PULLED: dict[Callable[[Tensor], Tensor], Callable[[Tensor], tuple[Tensor, Pull]]] = {
+    downsample: halve,
+    upsample: double,
+}
+
+
 def _plain(norm: nn.Module, batch: int) -> tuple[int, float, Tensor, Tensor]:
     """A GroupNorm as the arguments of normalize_film_silu after h."""
     assert isinstance(norm, nn.GroupNorm)
@@ -242,7 +248,7 @@ def _block(
     block: FilmConvBlock, h: Tensor, film: Tensor, moved: Tensor | None
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor | None]]]:
     """FilmConvBlock with its pull."""
-    resample = {downsample: halve, upsample: double, None: None}[block.resample]
+    resample = None if block.resample is None else _PULLED[block.resample]
     gamma, beta = block.norm2.weight, block.norm2.bias
     scale, shift = film.chunk(2, 1)
     z, pull_norm1 = normalize_film_silu(h, *_plain(block.norm1, h.shape[0]))

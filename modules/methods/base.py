@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+import torch
 from torch import nn
 
 from modules.core.checks import check_instance
 from modules.core.types import Batch, LossOutput, NoiseSource
+from modules.data.base import Examples
 from modules.energies.base import Energy
 from modules.initializers.base import Initializer
 from modules.schedules.base import Schedule
@@ -46,6 +48,14 @@ class Method(nn.Module, ABC):
         initializer = averages.get("initializer", self.initializer)
         assert isinstance(energy, Energy) and isinstance(initializer, Initializer)
         return energy, initializer
+
+    def complete(self, networks: Mapping[str, nn.Module], examples: Examples, device: torch.device) -> None:
+        """Set what networks as they are now know of the data, before they are saved; most know nothing.
+
+        Args:
+            networks: the trained ones, live or averaged, by name.
+        """
+        return
 
     @abstractmethod
     def begin_step(self, step: int) -> None:

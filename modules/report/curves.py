@@ -17,6 +17,16 @@ _PANELS = (  # title, figures, what a healthy run shows
     ),
     ("energy gap, data - chains", ("gap",), "healthy: small, around 0; growing without bound: diverging"),
     (
+        "one energy: score loss ||∇E - ε||²",
+        ("score_loss",),
+        "healthy: falls to a plateau by level, what noise hides of ε; a rise: densities are being spoiled",
+    ),
+    (
+        "one energy: level loss (∂U/∂λ - τ)²/var",
+        ("level_loss",),
+        "healthy: falls below 1 at every level and settles; above 1: levels don't share a constant yet",
+    ),
+    (
         "losses",
         ("loss/energy", "loss/initializer"),
         "healthy: the energy's is noise around 0, the initializer's falls; neither measures samples",

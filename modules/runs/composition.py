@@ -10,6 +10,7 @@ from modules.core.checks import ConfigurationError
 from modules.energies.sum import EnergySum
 from modules.guidance.composition import Composition
 from modules.initializers.copy import CopyInitializer
+from modules.initializers.own import OwnInitializer
 from modules.initializers.sum import InitializerSum
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def composed_with(run: Run, others: Sequence[Run], weights: Sequence[float]) -> 
     everyone, composed = [run, *others], copy.copy(run)
     composed.energy = EnergySum([one.energy for one in everyone], weights)
     initializers = [one.initializer for one in everyone]
-    if not all(isinstance(initializer, CopyInitializer) for initializer in initializers):
+    # copies and own proposals hold nothing of a model: the composed energy's stand in for all
+    if not all(isinstance(initializer, (CopyInitializer, OwnInitializer)) for initializer in initializers):
         composed.initializer = InitializerSum(initializers, weights)
     return composed
 

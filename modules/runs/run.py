@@ -137,6 +137,18 @@ class Run:
             progress,
         )
 
+    def with_ladder(self, num_levels: int) -> Run:
+        """This run with another number of levels T when sampling, for energies of continuous levels.
+
+        Raises:
+            ConfigurationError: T below 1, or a run trained on a fixed ladder.
+        """
+        check_integer("ladder", num_levels, low=1)
+        other = copy.copy(self)
+        other.method = copy.copy(self.method)
+        other.method.schedule = self.method.schedule.with_levels(num_levels)
+        return other
+
     def with_steps(self, num_steps: int) -> Run:
         """This run with K chain steps a level when sampling, and the step-size factor m good for so few.
 

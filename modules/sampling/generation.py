@@ -16,6 +16,7 @@ from modules.energies.base import Energy
 from modules.energies.recovery import RecoveryPotential, energy_and_grad
 from modules.guidance.base import Guidance
 from modules.guidance.none import NoGuidance
+from modules.guidance.proposal import proposal_mean
 from modules.initializers.base import Initializer
 from modules.samplers.base import Sampler
 from modules.sampling.inpainting import Inpainting, Known
@@ -122,7 +123,7 @@ class Generation:
         known_s: Known | None = None,
     ) -> Tensor:
         """One level: x_t -> x_s; `known_s` holds pixels of x_s that are given."""
-        mean = self.guidance.mean(initializer, x_t, transition, label)
+        mean = proposal_mean(self.guidance, energy, initializer, x_t, transition, label)
         y = initializer.propose(mean, transition, noise)
         potential = RecoveryPotential(self.guidance.energy(energy, transition, label), transition, x_t)
         scale, free = expand_as(transition.y_scale, y), None

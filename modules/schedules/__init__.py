@@ -6,10 +6,13 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "base": "Schedule",
+        "continuous": "ContinuousSchedule",
         "cosine": "CosineSchedule",
         "forward": "independent_pair marginal posterior_mean shared_noise_pair",
         "langevin": "LangevinSchedule",
+        "levels": "level",
         "linear": "LinearSchedule",
+        "score": "ScoreSchedule",
         "subsampled_linear": "SubsampledLinearSchedule",
     },
 )

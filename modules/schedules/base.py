@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from modules.core.checks import ConfigurationError
 from modules.core.types import Transition
 
 
@@ -35,20 +36,18 @@ class Schedule(ABC):
             "posterior_var": noise_var[:-1] / noise_var[1:] * step_var,
             "logsnr_t": logsnr[1:],
             "logsnr_s": logsnr[:-1],
-            **self.coefficients(noise_var, step_var),
         }
-        if "y_scale" not in self._table:  # spec §2
-            self._table["y_scale"] = self._table["alpha_ts"].where(~self._table["is_top"], torch.ones(()).double())
+        self._table.update(self.coefficients(self._table))
 
     @abstractmethod
     def ladder(self) -> tuple[Tensor, Tensor]:
         """ᾱ_t and 1 - ᾱ_t for t = 0..T, each (T+1,) float64."""
 
     @abstractmethod
-    def coefficients(self, noise_var: Tensor, step_var: Tensor) -> dict[str, Tensor]:
-        """energy_scale, step_size, loss_weight and is_top, each (T,), from 1 - ᾱ (T+1,) and σ_t² (T,).
+    def coefficients(self, ladder: dict[str, Tensor]) -> dict[str, Tensor]:
+        """energy_scale, step_size, loss_weight, is_top and y_scale from the fields that the ladder gives.
 
-        Where y isn't spec §2's (√α_t x_s, at the top x_s), y_scale too.
+        All (T,), float64 but for the bool is_top.
         """
 
     def transition(self, t: Tensor, dtype: torch.dtype = torch.float32) -> Transition:
@@ -59,6 +58,17 @@ class Schedule(ABC):
                 k: v.to(t.device, v.dtype if v.dtype == torch.bool else dtype) for k, v in self._table.items()
             }
         return Transition(t=t, **{k: v[t - 1] for k, v in self._placed[key].items()})
+
+    def with_levels(self, num_levels: int) -> Schedule:
+        """The same way from noise to data in another number of levels, where the networks know them.
+
+        Raises:
+            ConfigurationError: they know the levels of their own ladder alone.
+        """
+        raise ConfigurationError(
+            f"the networks were trained on the {self.num_levels} levels of a {type(self).__name__}, and know "
+            "no others: leave --ladder out"
+        )
 
     def same_as(self, other: Schedule) -> bool:
         """Whether both ladders have equal coefficients, so that their models can be combined (spec §8)."""

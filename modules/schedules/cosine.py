@@ -12,6 +12,14 @@ from modules.core.checks import check_integer, check_number
 from modules.schedules.langevin import LangevinSchedule
 
 
+def cosine_ladder(positions: Tensor, logsnr_max: float, logsnr_min: float) -> tuple[Tensor, Tensor]:
+    """ᾱ and 1 - ᾱ at t/T = `positions`: λ = -2 log tan(a·t/T + b) makes ᾱ = sigmoid(λ) = cos²."""
+    b = math.atan(math.exp(-logsnr_max / 2))
+    a = math.atan(math.exp(-logsnr_min / 2)) - b
+    angle = a * positions + b
+    return angle.cos() ** 2, angle.sin() ** 2
+
+
 @gin.register
 class CosineSchedule(LangevinSchedule):
     """CDRL's ladder, a truncated cosine in logSNR: λ_t = -2 log tan(a·t/T + b) (spec §1).
@@ -38,11 +46,7 @@ class CosineSchedule(LangevinSchedule):
         super().__init__(num_levels, step_variance)
 
     def ladder(self) -> tuple[Tensor, Tensor]:
-        """λ = -2 log tan(angle) makes ᾱ = sigmoid(λ) = cos² and 1 - ᾱ = sin²."""
-        b = math.atan(math.exp(-self.logsnr_max / 2))
-        a = math.atan(math.exp(-self.logsnr_min / 2)) - b
-        angle = a * self.positions() + b
-        return angle.cos() ** 2, angle.sin() ** 2
+        return cosine_ladder(self.positions(), self.logsnr_max, self.logsnr_min)
 
     def positions(self) -> Tensor:
         """t/T for t = 0..T."""

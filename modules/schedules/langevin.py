@@ -22,12 +22,15 @@ class LangevinSchedule(Schedule):
         self.step_variance = step_variance
         super().__init__(num_levels)
 
-    def coefficients(self, noise_var: Tensor, step_var: Tensor) -> dict[str, Tensor]:
+    def coefficients(self, ladder: dict[str, Tensor]) -> dict[str, Tensor]:
         """s_t² = b² c_t σ_t² with c_t = σ̄_{t-1}/σ̄_0, and w_t = σ_1/σ_t (spec §2, §5)."""
-        langevin_var = self.step_variance * (noise_var[:-1] / noise_var[0]).sqrt() * step_var
+        noise, step = ladder["sigma_s"], ladder["sigma_ts"]
+        langevin_var = self.step_variance * (noise / noise[0]) * step**2
+        is_top = torch.arange(1, self.num_levels + 1) == self.num_levels
         return {
             "energy_scale": langevin_var,
             "step_size": langevin_var.sqrt(),
-            "loss_weight": (step_var[0] / step_var).sqrt(),
-            "is_top": torch.arange(1, self.num_levels + 1) == self.num_levels,
+            "loss_weight": step[0] / step,
+            "is_top": is_top,
+            "y_scale": torch.where(is_top, 1.0, ladder["alpha_ts"]),
         }

@@ -9,7 +9,10 @@ from torch import Tensor
 from modules.core.checks import ConfigurationError, check_integer
 from modules.core.tensors import expand_as, sum_per_sample
 from modules.energies.base import Energy
+from modules.guidance.none import NoGuidance
+from modules.guidance.proposal import proposal_mean
 from modules.initializers.base import Initializer
+from modules.initializers.copy import CopyInitializer
 from modules.schedules.base import Schedule
 from modules.schedules.forward import marginal, posterior_mean
 from modules.scores.base import Score, check_levels, same_noise, transition_above
@@ -35,20 +38,24 @@ class DenoisingScore(Score):
 
     def check(self, initializer: Initializer, schedule: Schedule) -> None:
         check_levels("DenoisingScore.levels", self.levels, schedule)
-        if not any(True for _ in initializer.parameters()):
-            raise ConfigurationError("DenoisingScore needs a trained initializer; the run has none (DRL)")
+        if isinstance(initializer, CopyInitializer):
+            raise ConfigurationError(
+                "DenoisingScore needs a trained initializer or the energy's own; the run has none (DRL)"
+            )
 
     @torch.no_grad()
     def __call__(
         self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int = 0
     ) -> Tensor:
         total = x.new_zeros(len(x))
+        none = torch.full((len(x),), -1, device=x.device)
         for level in self.levels:
             c = transition_above(schedule, level, x)
             variance = initializer.spread(c) ** 2 * x[0].numel()
             for k in range(self.num_noises):
                 x_t = marginal(x, c.alpha_t, c.sigma_t, same_noise(seed, k, x))
                 aim = expand_as(c.y_scale, x) * posterior_mean(x, x_t, c)
-                error = sum_per_sample((initializer.mean(x_t, c) - aim) ** 2)
+                mean = proposal_mean(NoGuidance(), energy, initializer, x_t, c, none)
+                error = sum_per_sample((mean - aim) ** 2)
                 total = total + error / variance / self.num_noises
         return total

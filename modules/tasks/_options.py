@@ -21,8 +21,15 @@ def add_run_options(parser: argparse._ArgumentGroup) -> None:
     add = parser.add_argument
     add("--seed", type=int, default=0, help="of all noise; image i depends on (seed, i) alone (default 0)")
     add("--batch-size", type=int, default=256, help="images at once on a device (default 256)")
+    add_ladder(parser)
     add("--checkpoint", metavar="DIR", help='a checkpoint of the run, or "best" (default: the newest)')
     add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
+
+
+def add_ladder(parser: argparse._ArgumentGroup) -> None:
+    """The option of another number of levels."""
+    text = "levels to sample by, for an energy that knows all levels (default: as trained)"
+    parser.add_argument("--ladder", type=int, metavar="T", help=text)
 
 
 def load_run(
@@ -36,7 +43,7 @@ def load_run(
 
     from modules import runs
 
-    return runs.load(
+    trained = runs.load(
         arguments.run,
         checkpoint or arguments.checkpoint,
         arguments.weights,
@@ -45,6 +52,12 @@ def load_run(
         arguments.trust_imports,
         parts,
     )
+    return laddered(arguments, trained)
+
+
+def laddered(arguments: argparse.Namespace, trained: Run) -> Run:
+    """The run by --ladder's levels, where they are given."""
+    return trained if arguments.ladder is None else trained.with_ladder(arguments.ladder)
 
 
 def need_run(arguments: argparse.Namespace) -> None:

@@ -41,6 +41,7 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
         help="classifier-free guidance scale, 0 = conditional; several are measured with the same seeds, and "
         "a table and curves show the values against them",
     )
+    _options.add_ladder(parser)
     add("--batch-size", type=int, help="samples at once on a device (default: the run's)")
     add("--statistics", metavar="NPZ", help="published statistics mu, sigma to compare with, for fid")
     add("--checkpoint", metavar="DIR", help='a checkpoint of the run, or "best" (default: the newest)')
@@ -89,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.imports,
         arguments.trust_imports,
     )
+    trained = _options.laddered(arguments, trained)
     evaluation, method = trained.evaluation, trained.method
     if evaluation is None:
         raise ConfigurationError("--set Trainer.evaluation=None leaves nothing that measures: leave it out")
@@ -102,6 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     evaluator = evaluation.open(trained.data, trained.runtime, method.energy.num_classes)
     models = method.energy, method.initializer
     place = {"run": str(trained.folder), "step": trained.step, "weights": arguments.weights}
+    place |= {"ladder": arguments.ladder} if arguments.ladder else {}
     place |= {"set": arguments.overrides} if arguments.overrides else {}
     folder = Path(arguments.output or Path(arguments.run) / "evaluations")
     path = folder / f"{_name(arguments, trained.step, evaluation)}.json"
@@ -139,6 +142,8 @@ def _name(arguments: argparse.Namespace, step: int, evaluation: Evaluation) -> s
         parts.append(f"repeats{arguments.repeats}")
     if arguments.label is not None:
         parts.append(f"label{_plain(arguments.label)}")
+    if arguments.ladder is not None:
+        parts.append(f"ladder{arguments.ladder}")
     if arguments.weights != "ema":
         parts.append(arguments.weights)
     if arguments.statistics:

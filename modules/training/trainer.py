@@ -50,7 +50,7 @@ class Trainer:
         per_device_batch_size: the largest micro-batch of a device; fewer than batch_size/processes
             accumulates gradients; None: no accumulation.
         seed: of data order, noise, dropout and samples.
-        horizontal_flip, num_workers: of the data stream.
+        horizontal_flip, dequantize, num_workers: of the data stream.
         log_every, sample_every, save_every: steps; 0 turns sampling off.
         evaluation: what is measured of samples every so many steps, by the averaged weights.
         num_samples: of a sample grid. keep: periodic checkpoints that stay.
@@ -70,6 +70,7 @@ class Trainer:
         per_device_batch_size: int | None = None,
         seed: int = 0,
         horizontal_flip: bool = False,
+        dequantize: bool = False,
         num_workers: int = 0,
         log_every: int = 50,
         sample_every: int = 1000,
@@ -94,6 +95,7 @@ class Trainer:
         check_integer("Trainer.batch_size", batch_size, low=1, high=2**24)
         check_integer("Trainer.seed", seed, low=0)
         check_bool("Trainer.horizontal_flip", horizontal_flip)
+        check_bool("Trainer.dequantize", dequantize)
         check_integer("Trainer.num_workers", num_workers, low=0, high=1024)
         for name, value in (("log_every", log_every), ("save_every", save_every), ("keep", keep)):
             check_integer(f"Trainer.{name}", value, low=1)
@@ -129,12 +131,19 @@ class Trainer:
             per_device_batch_size,
         )
         self.seed, self.horizontal_flip, self.num_workers = seed, horizontal_flip, num_workers
+        self.dequantize = dequantize
         self.log_every, self.sample_every, self.save_every = log_every, sample_every, save_every
         if best is not None:
             names = ["sample_distance", *(evaluation.values if evaluation and evaluation.every else [])]
             check_choice("Best.metric, given what Trainer.evaluation measures,", best.metric, names)
         self.num_samples, self.keep, self.best = num_samples, keep, best
         self.guard, self.evaluation = guard or RaiseOnDivergence(), evaluation
+
+    def stream(self, examples: Examples) -> TrainingStream:
+        """The training data in their order."""
+        return TrainingStream(
+            examples, self.batch_size, self.seed, self.horizontal_flip, self.num_workers, self.dequantize
+        )
 
     def micro_rows(self) -> list[range]:
         """This process's rows of each global batch, one range a micro-batch of equal size."""
@@ -170,7 +179,7 @@ class Trainer:
         """
         rows = self.micro_rows()
         examples = self.data.open()
-        stream = TrainingStream(examples, self.batch_size, self.seed, self.horizontal_flip, self.num_workers)
+        stream = self.stream(examples)
         training = Training(
             self.method,
             self.optimizers,
@@ -193,7 +202,7 @@ class Trainer:
         try:
             with self.runtime.signals.noted():
                 if self.guard.goes_back and self.runtime.any(not checkpoints.of_run(folder)):
-                    self.save(folder, training)
+                    self.save(folder, training, examples)
                 while training.num_steps_done < self.num_steps and not training.stop_code:
                     self._advance(training, stream, rows, folder, diary)
         finally:
@@ -224,9 +233,9 @@ class Trainer:
                 if self.best and self.best.metric in measured:
                     training.best = self.best.after(training.best, done, measured[self.best.metric])
                 if training.is_best and self.runtime.is_main:  # first: what is saved below says it is kept
-                    self.save_best(folder, training)
+                    self.save_best(folder, training, stream.examples)
                 if self.is_due(self.save_every, done) or stopping:
-                    self.save(folder, training)
+                    self.save(folder, training, stream.examples)
                 if self.is_due(self.sample_every, done) or self.is_due(self.save_every, done):
                     diary.draw_curves(last=done == self.num_steps)
         return None
@@ -249,16 +258,18 @@ class Trainer:
         """Whether what happens every so many steps, and at the end, happens after `step` steps; 0: never."""
         return every > 0 and (step % every == 0 or step == self.num_steps)
 
-    def save(self, folder: Path, training: Training) -> None:
+    def save(self, folder: Path, training: Training, examples: Examples) -> None:
         """Write a checkpoint, then delete the ones beyond `keep`."""
         if self.runtime.is_main:
+            training.complete(examples)
             path = checkpoints.path_of(folder, training.num_steps_done)
             checkpoints.save(path, training.tensors(), training.numbers())
             checkpoints.prune(folder, self.keep)
         self.runtime.wait()
 
-    def save_best(self, folder: Path, training: Training) -> None:
+    def save_best(self, folder: Path, training: Training, examples: Examples) -> None:
         """Write the checkpoint of the best step so far, then delete the one before; on the main process."""
+        training.complete(examples)
         step = training.num_steps_done
         checkpoints.save(checkpoints.best_path_of(folder, step), training.tensors(), training.numbers())
         checkpoints.keep_best(folder, step)

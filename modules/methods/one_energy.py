@@ -1,0 +1,168 @@
+"""One energy that proposes, refines and knows its density: the training step (spec §13)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import gin
+import torch
+from torch import Tensor, nn
+
+from modules.core.checks import ConfigurationError, check_instance, check_number
+from modules.core.noise import Noise
+from modules.core.types import Batch, Chain, LossOutput, NoiseSource, Transition
+from modules.data.base import Examples
+from modules.energies.base import Energy
+from modules.energies.normalized import NormalizedEnergy
+from modules.energies.recovery import RecoveryPotential
+from modules.guidance.none import NoGuidance
+from modules.guidance.proposal import proposal_mean
+from modules.initializers.base import Initializer
+from modules.layers.spectral import power_iterate
+from modules.losses.contrast import RecoveryContrast
+from modules.losses.levels import LevelLaw, MixedLevels
+from modules.losses.score import LevelScore, ScoreMatching
+from modules.methods.base import Method
+from modules.samplers.base import Sampler
+from modules.schedules.continuous import ContinuousSchedule
+from modules.schedules.forward import independent_pair, marginal
+from modules.schedules.score import ScoreSchedule
+
+_CALIBRATION = 4096  # examples that the densities' constant is measured on
+
+
+@gin.register
+class OneEnergy(Method):
+    """Score matching, level score and recovery likelihood of one energy, each in its own phase (spec §13).
+
+    Args:
+        energy: a NormalizedEnergy where the level score is learned, else any smooth energy.
+        initializer: proposes where chains start, most often an OwnProposal.
+        schedule: a ContinuousSchedule, or, for scores alone, a LinearSchedule.
+        sampler: the chain from the proposal to the negative sample.
+        score: spec §13's regression of ∇E on the noise. level_score: that of ∂U/∂λ; None: without.
+        recovery: the contrast of data and chains; None: without.
+        levels: the law of λ; None: MixedLevels().
+        label_dropout: probability with which a label is hidden, for classifier-free guidance (spec §7).
+
+    Raises:
+        ConfigurationError: parts that don't fit together.
+    """
+
+    schedule: ScoreSchedule
+
+    def __init__(
+        self,
+        energy: Energy,
+        initializer: Initializer,
+        schedule: ScoreSchedule,
+        sampler: Sampler,
+        score: ScoreMatching | None = None,
+        level_score: LevelScore | None = None,
+        recovery: RecoveryContrast | None = None,
+        levels: LevelLaw | None = None,
+        label_dropout: float = 0.1,
+    ) -> None:
+        super().__init__(energy, initializer, schedule)
+        check_instance("OneEnergy.schedule", schedule, ScoreSchedule)
+        check_instance("OneEnergy.sampler", sampler, Sampler)
+        check_instance("OneEnergy.score", score, (ScoreMatching, type(None)))
+        check_instance("OneEnergy.level_score", level_score, (LevelScore, type(None)))
+        check_instance("OneEnergy.recovery", recovery, (RecoveryContrast, type(None)))
+        check_instance("OneEnergy.levels", levels, (LevelLaw, type(None)))
+        check_number("OneEnergy.label_dropout", label_dropout, low=0, high=1)
+        if "initializer" in self.networks():
+            raise ConfigurationError(
+                "OneEnergy trains no initializer network: set OneEnergy.initializer = @OwnProposal()"
+            )
+        if level_score is not None and not isinstance(energy, NormalizedEnergy):
+            raise ConfigurationError(
+                "OneEnergy.level_score needs c(λ): set OneEnergy.energy = @NormalizedEnergy() around yours"
+            )
+        if recovery is not None and not isinstance(schedule, ContinuousSchedule):
+            raise ConfigurationError(
+                "OneEnergy.recovery needs chains: set OneEnergy.schedule = @ContinuousSchedule()"
+            )
+        if score is None and level_score is None and recovery is None:
+            raise ConfigurationError("OneEnergy has no loss: set OneEnergy.score, level_score or recovery")
+        self.sampler, self.label_dropout = sampler, label_dropout
+        self.score, self.level_score, self.recovery = score, level_score, recovery
+        self.levels = MixedLevels() if levels is None else levels
+        self._weights: dict[str, float] = {}
+
+    def begin_step(self, step: int) -> None:
+        """One power iteration of every spectral norm; the weights of the losses."""
+        parts = {"score": self.score, "level": self.level_score, "recovery": self.recovery}
+        weights = {name: part.phase.at(step) for name, part in parts.items() if part is not None}
+        self._weights = {name: weight for name, weight in weights.items() if weight > 0}
+        if not self._weights:
+            raise ConfigurationError(
+                f"no loss of OneEnergy counts at step {step}: mend their first_step and last_step"
+            )
+        power_iterate(self.energy)
+
+    def forward(self, batch: Batch, noise: NoiseSource) -> LossOutput:
+        """Losses of data (b, ...) at λ of the level law; recovery at the transition that λ lies in."""
+        x, label, weights = batch.image, self._drop(batch.label, noise), self._weights
+        logsnr = self.levels.draw(self.schedule, noise).to(x.dtype)
+        t = self.schedule.transition_of(logsnr)
+        transition = self.schedule.transition(t, x.dtype)
+        losses, watch = dict[str, Tensor](), dict[str, Tensor]()
+
+        if "score" in weights or "level" in weights:
+            # ∇E on ε, ∂U/∂λ on τ
+            eps = noise.normal("eps", tuple(x.shape[1:]))
+            x_level = marginal(x, torch.sigmoid(logsnr).sqrt(), torch.sigmoid(-logsnr).sqrt(), eps)
+            slopes = self.energy.slopes(x_level, logsnr, label)
+            if self.score is not None and "score" in weights:
+                losses["score"] = self.score(slopes.in_x, eps, transition)
+            if self.level_score is not None and "level" in weights:
+                assert isinstance(self.energy, NormalizedEnergy)
+                level_slope = self.energy.level_slope(slopes, logsnr, label)
+                losses["level"] = self.level_score(level_slope, x, eps, logsnr)
+
+        if self.recovery is not None and "recovery" in weights:
+            # x_s⁻: the chain on p(x_s | x_t) from the energy's own proposal
+            x_s, x_t = independent_pair(x, transition, noise.child("recovery"))
+            chain = self._chain(x_t, transition, label, noise)
+            labels = None if label is None else torch.cat([label, label])
+            both = self.energy(torch.cat([x_s, chain.y]), transition.map(lambda v: torch.cat([v, v])), labels)
+            positive, negative = both.chunk(2)
+            losses["recovery"] = self.recovery(positive, negative)
+            watch = {
+                "energy_positive": positive,
+                "energy_negative": negative,
+                "displacement": chain.displacement,
+                "chain_grad_norm": chain.grad_norm,
+            }
+        total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum(0).mean()
+        watch |= {f"{name}_loss": loss for name, loss in losses.items() if name != "recovery"}
+        return LossOutput({"energy": total}, t, {name: values.detach() for name, values in watch.items()})
+
+    @torch.no_grad()
+    def _chain(self, x_t: Tensor, transition: Transition, label: Tensor | None, noise: NoiseSource) -> Chain:
+        """From the proposal on p(x_s | x_t); its end is x_s⁻."""
+        given = torch.full_like(transition.t, -1) if label is None else label
+        mean = proposal_mean(NoGuidance(), self.energy, self.initializer, x_t, transition, given)
+        proposal = self.initializer.propose(mean, transition, noise)
+        potential = RecoveryPotential(self.energy.at(transition, label), transition, x_t)
+        return self.sampler.sample(potential, proposal, transition.step_size, noise)
+
+    def _drop(self, label: Tensor, noise: NoiseSource) -> Tensor | None:
+        """Hide labels (b,) with probability label_dropout; None for networks without labels."""
+        if self.energy.num_classes == 0:
+            return None
+        return torch.where(noise.uniform("label dropout") < self.label_dropout, -1, label)
+
+    def complete(self, networks: Mapping[str, nn.Module], examples: Examples, device: torch.device) -> None:
+        """Set the constant C of the densities (spec §13), by examples spread over all of them."""
+        energy = networks["energy"]
+        if isinstance(energy, NormalizedEnergy):
+            rows = torch.arange(min(len(examples), _CALIBRATION)) * len(examples)
+            rows = rows // min(len(examples), _CALIBRATION)
+            images, labels = examples.rows(rows)
+            like = energy.constant
+            noise = Noise(0, rows.to(device), stream="calibration", dtype=like.dtype)
+            energy.calibrate(
+                images.to(device, like.dtype), labels[:, 0].to(device), self.schedule.logsnr_min, noise
+            )
