@@ -17,16 +17,6 @@ _PANELS = (  # title, figures, what a healthy run shows
     ),
     ("energy gap, data - chains", ("gap",), "healthy: small, around 0; growing without bound: diverging"),
     (
-        "one energy: score loss ||∇E - ε||²",
-        ("score_loss",),
-        "healthy: falls to a plateau by level, what noise hides of ε; a rise: densities are being spoiled",
-    ),
-    (
-        "one energy: level loss (∂U/∂λ - τ)²/var",
-        ("level_loss",),
-        "healthy: falls below 1 at every level and settles; above 1: levels don't share a constant yet",
-    ),
-    (
         "losses",
         ("loss/energy", "loss/initializer"),
         "healthy: the energy's is noise around 0, the initializer's falls; neither measures samples",
@@ -62,6 +52,18 @@ _PANELS = (  # title, figures, what a healthy run shows
         "healthy: falls towards the floor (data to data) and stays; a rise: samples get worse",
     ),
 )
+_SCORE_PANELS = (  # of methods that learn from scores alone
+    (
+        "one energy: score loss ||∇E - ε||²",
+        ("score_loss",),
+        "healthy: falls to a plateau by level, what noise hides of ε; a rise: densities are being spoiled",
+    ),
+    (
+        "one energy: level loss (∂U/∂λ - τ)²/var",
+        ("level_loss",),
+        "healthy: falls below 1 at every level and settles; above 1: levels don't share a constant yet",
+    ),
+)
 _STEEP = 100.0  # beyond this energies and displacements are drawn on a logarithmic axis
 
 
@@ -80,10 +82,15 @@ def figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, A
 def save_curves(journal: Path, path: Path) -> None:
     """Draw what metrics.jsonl holds: overall curves, thin ones for levels, a line at each rollback."""
     rows = read(journal)
-    fig, axes = figure(3, 3, width=14, height=11)
-    fig.subplots_adjust(bottom=0.07, hspace=0.45)
+    known = {name for row in rows for name in row}
+    panels = [*_PANELS, *(panel for panel in _SCORE_PANELS if known.intersection(panel[1]))]
+    lines = -(-len(panels) // 3)
+    fig, axes = figure(lines, 3, width=14, height=11 / 3 * lines)
+    fig.subplots_adjust(bottom=0.21 / lines, hspace=0.45)
     rollbacks = _rollbacks(rows)
-    for axis, (title, names, healthy) in zip(axes.flat, _PANELS, strict=True):
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    for axis, (title, names, healthy) in zip(axes.flat, panels, strict=False):
         peak = 0.0
         for name in names:
             steps, values = _series(rows, name)
