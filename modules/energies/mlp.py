@@ -10,7 +10,7 @@ import gin
 import torch
 from torch import Tensor, nn
 
-from modules.core.checks import check_bool, check_integer
+from modules.core.checks import check_bool, check_integer, check_number
 from modules.core.types import Transition
 from modules.energies.frozen import FreezableEnergy, FrozenEnergy
 from modules.layers.activations import activation as named_activation
@@ -35,6 +35,7 @@ class MLPEnergy(FreezableEnergy):
         num_frequencies: n > 0 also feeds sin and cos of 2^k π y, k = 0..n-1: for sharp edges.
         embed_dim: numbers of the sinusoid of λ_s.
         spectral_norm: on every dense layer but the head.
+        level_waves: radians of the sinusoid's fastest wave over all λ_s; far fewer where ∂E/∂λ is learned (§13).
         zero_head: start at E = 0, so that first chains stay near where a warm-started initializer puts them.
 
     Raises:
@@ -52,6 +53,7 @@ class MLPEnergy(FreezableEnergy):
         embed_dim: int = 64,
         spectral_norm: bool = False,
         zero_head: bool = False,
+        level_waves: float = 1000.0,
     ) -> None:
         super().__init__(shape, num_classes)
         check_integer("MLPEnergy.width", width, low=1)
@@ -61,6 +63,8 @@ class MLPEnergy(FreezableEnergy):
         check_bool("MLPEnergy.spectral_norm", spectral_norm)
         self.activation = act = named_activation("MLPEnergy.activation", activation)
         self.num_frequencies = num_frequencies
+        check_number("MLPEnergy.level_waves", level_waves, above=0)
+        self.level_waves = level_waves
         inputs = math.prod(self.shape) * (1 + 2 * num_frequencies)
         self.embedding = LevelEmbedding(embed_dim, width, num_classes, act, spectral_norm)
         self.stem = linear(inputs, width, spectral_norm)
@@ -75,7 +79,8 @@ class MLPEnergy(FreezableEnergy):
         """As FreezableEnergy's."""
         dtype = compute_dtype(self.stem.weight)
         with full_precision(self.stem.weight):
-            embedded = self.embedding.distinct(logsnr_position(transition.logsnr_s), label)
+            position = logsnr_position(transition.logsnr_s, self.level_waves)
+            embedded = self.embedding.distinct(position, label)
             head = embedded.to_samples(self.head(self.activation(embedded.values)))
             powers = torch.arange(self.num_frequencies, dtype=dtype, device=head.device)
             stages: list[Stage] = [
