@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from modules.core.checks import check_integer
+from modules.sampling.draw import Draw
 from modules.sampling.inpainting import check_known
 
 if TYPE_CHECKING:
@@ -45,14 +46,7 @@ def inpaint(
     known = check_known(images, mask, run.energy.shape)
     labels = run.labels(label, len(images))
     each = torch.arange(len(images)).repeat_interleave(completions)
-    drawn = run.draw(
-        len(each),
-        None if labels is None else labels[each],
-        guidance,
-        seed,
-        batch_size,
-        dtype,
-        progress,
-        known=known.rows(each),
-    )
+    of_each = None if labels is None else labels[each]
+    draw = Draw.of_seed(seed, len(each), of_each, known.take(each), dtype)
+    drawn = run.draw(draw, guidance, batch_size, progress)
     return drawn.x.unflatten(0, (len(images), completions))

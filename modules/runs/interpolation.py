@@ -9,8 +9,7 @@ from torch import Tensor
 
 from modules.core.checks import ConfigurationError, check_integer
 from modules.core.types import NoiseSource
-from modules.sampling.generation import Start
-from modules.sampling.indexed import sample_noise
+from modules.sampling.draw import Draw, Start, sample_noise
 from modules.sampling.interpolation import NoiseOnTheWay, spherical
 from modules.schedules.forward import marginal
 
@@ -62,28 +61,15 @@ def interpolate(
         ends = [_noisy(run, images, num, level, noise) for images, noise in zip(pairs, noises, strict=True)]
     else:
         ends = [noise.normal("x_T", run.energy.shape) for noise in noises]
-    shares = torch.linspace(0, 1, frames)
-
-    def noise_of(index: Tensor) -> NoiseSource:
-        """Of frames, by their index in all ways."""
-        way, frame = index // frames, index % frames
-        first = sample_noise(seed, 2 * way, dtype)
-        if shared_noise:
-            return first
-        return NoiseOnTheWay(first, sample_noise(seed, 2 * way + 1, dtype), shares.to(index.device)[frame])
-
-    first, last = (end.repeat_interleave(frames, 0) for end in ends)
-    drawn = run.draw(
-        num * frames,
-        run.labels(label, num * frames),
-        guidance,
-        seed,
-        batch_size,
-        dtype,
-        progress,
-        noise_of,
-        Start(spherical(first, last, shares.repeat(num)), level),
-    )
+    shares = torch.linspace(0, 1, frames).repeat(num)
+    way = torch.arange(num).repeat_interleave(frames)  # of each frame
+    noise: NoiseSource = noises[0].take(way)
+    if not shared_noise:
+        noise = NoiseOnTheWay(noise, noises[1].take(way), shares)
+    labels = run.labels(label, len(way))
+    labels = torch.full_like(way, -1) if labels is None else labels
+    start = Start(spherical(ends[0][way], ends[1][way], shares), level)
+    drawn = run.draw(Draw(labels, noise, start), guidance, batch_size, progress)
     return drawn.x.unflatten(0, (num, frames))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from torch import Tensor
 
 from modules import config
 from modules.core.checks import ConfigurationError, check_choice, check_integer
-from modules.core.types import NoiseSource
 from modules.data.base import Data
 from modules.energies.base import Energy
 from modules.evaluation.evaluation import Evaluation
@@ -23,9 +22,10 @@ from modules.runs import composition, conditions, inpainting, interpolation
 from modules.runs.folder import is_bound
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
-from modules.sampling.generation import Generation, Sampled, Start
+from modules.sampling.draw import Draw
+from modules.sampling.generation import Generation, Sampled
 from modules.sampling.indexed import sample
-from modules.sampling.inpainting import Inpainting, Known
+from modules.sampling.inpainting import Inpainting
 from modules.storage import checkpoints
 from modules.training.ema import EMA
 from modules.training.state import load_weights
@@ -103,39 +103,16 @@ class Run:
             ConfigurationError: labels or guidance that the model was not made for.
         """
         check_integer("num", num, low=1)
-        return self.draw(num, self.labels(label, num), guidance, seed, batch_size, dtype, progress)
+        draw = Draw.of_seed(seed, num, self.labels(label, num), dtype=dtype)
+        return self.draw(draw, guidance, batch_size, progress)
 
     def draw(
-        self,
-        num: int,
-        labels: Tensor | None,
-        guidance: float | None,
-        seed: int,
-        batch_size: int,
-        dtype: torch.dtype,
-        progress: bool,
-        noise_of: Callable[[Tensor], NoiseSource] | None = None,
-        start: Start | None = None,
-        known: Known | None = None,
+        self, draw: Draw, guidance: float | None = None, batch_size: int = 256, progress: bool = False
     ) -> Sampled:
         """What every way of sampling ends in: see modules.sampling.indexed.sample."""
         check_integer("batch_size", batch_size, low=1)
-        return sample(
-            self.guided(guidance),
-            self.energy,
-            self.initializer,
-            self.method.schedule,
-            num,
-            labels,
-            seed,
-            self.runtime,
-            batch_size,
-            dtype,
-            noise_of,
-            start,
-            known,
-            progress,
-        )
+        models = self.energy, self.initializer, self.method.schedule
+        return sample(self.guided(guidance), *models, draw, self.runtime, batch_size, progress)
 
     def with_steps(self, num_steps: int) -> Run:
         """This run with K chain steps a level when sampling, and the step-size factor m good for so few.

@@ -22,6 +22,7 @@ from modules.report.page import save_page
 from modules.report.pictures import save_samples
 from modules.report.spectra import spectral_norms
 from modules.runtime.signals import SamplingStoppedError
+from modules.sampling.draw import Draw
 from modules.sampling.indexed import sample
 from modules.training.state import Training
 
@@ -121,15 +122,8 @@ class Diary:
         num_classes = models[0].num_classes
         labels = torch.arange(trainer.num_samples) % num_classes if num_classes else None
         try:
-            drawn = sample(
-                trainer.generation,
-                *models,
-                trainer.method.schedule,
-                trainer.num_samples,
-                labels,
-                trainer.seed,
-                self.runtime,
-            )
+            draw = Draw.of_seed(trainer.seed, trainer.num_samples, labels)
+            drawn = sample(trainer.generation, *models, trainer.method.schedule, draw, self.runtime)
         except SamplingStoppedError:  # the run is saved after its next step
             return {}
         measured: dict[str, float] = {}
