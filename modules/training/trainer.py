@@ -20,17 +20,19 @@ from modules.data.base import Data, Examples
 from modules.data.stream import TrainingStream
 from modules.evaluation.evaluation import Evaluation
 from modules.methods.base import Method
-from modules.report import diagnostics
 from modules.runtime.runtime import Runtime
 from modules.sampling.generation import Generation
 from modules.storage import checkpoints
 from modules.storage.run_lock import run_lock
+from modules.training import divergence
 from modules.training.best import Best
 from modules.training.diary import Diary
+from modules.training.divergence import Divergence
 from modules.training.ema import EMA
 from modules.training.guards import Guard, RaiseOnDivergence
-from modules.training.optimizers import Optimizer
-from modules.training.state import Divergence, Training, check_optimizers
+from modules.training.inspection import Inspection
+from modules.training.optimizers import Optimizer, check_optimizers
+from modules.training.state import Training
 
 
 @gin.register
@@ -189,20 +191,26 @@ class Trainer:
         self, folder: Path, training: Training, stream: TrainingStream, examples: Examples, rows: list[range]
     ) -> None:
         """The steps that are left, and what happens beside them."""
-        diary = Diary(self, folder, training.num_steps_done, examples)
+        evaluator = None
+        if self.evaluation and self.evaluation.every:  # on all processes, before anything is written
+            num_classes = self.method.energy.num_classes
+            evaluator = self.evaluation.open(self.data, self.runtime, num_classes, examples)
+        diary = Diary(folder, training, self.num_steps, self.batch_size)
         try:
+            inspection = Inspection(diary, self.generation, evaluator, examples, self.num_samples)
             with self.runtime.signals.noted():
                 if self.guard.goes_back and self.runtime.any(not checkpoints.of_run(folder)):
                     self.save(folder, training)
                 while training.num_steps_done < self.num_steps and not training.stop_code:
-                    self._advance(training, stream, rows, folder, diary)
+                    self._advance(training, stream, rows, inspection)
         finally:
             diary.close()
 
     def _advance(
-        self, training: Training, stream: TrainingStream, rows: list[range], folder: Path, diary: Diary
+        self, training: Training, stream: TrainingStream, rows: list[range], inspection: Inspection
     ) -> None:
         """Train until the end, a signal, or a divergence after which training goes on from another step."""
+        diary, folder = inspection.diary, inspection.diary.folder
         with closing(stream.iterate(training.num_steps_done, rows)) as data:
             while training.num_steps_done < self.num_steps and not training.stop_code:
                 try:
@@ -210,17 +218,17 @@ class Trainer:
                     diary.watch(figures, outputs)
                 except Divergence as fault:
                     remedy = self.guard.remedy(training, folder)
-                    self._report(fault, remedy, stream, folder, diary)
+                    self._report(fault, remedy, stream, diary)
                     if training.num_steps_done <= fault.step:
                         return diary.go_back(training.num_steps_done)
                 done, stopping = training.num_steps_done, bool(training.stop_code)
                 if self.is_due(self.log_every, done):
-                    diary.log(training)
+                    diary.log()
                 measured: dict[str, float] = {}
                 if self.is_due(self.sample_every, done) and not stopping:
-                    measured |= diary.sample(training)
+                    measured |= inspection.sample()
                 if self.evaluation and self.is_due(self.evaluation.every, done) and not stopping:
-                    measured |= diary.evaluate(training)
+                    measured |= inspection.evaluate()
                 if self.best and self.best.metric in measured:
                     training.best = self.best.after(training.best, done, measured[self.best.metric])
                 if training.is_best and self.runtime.is_main:  # first: what is saved below says it is kept
@@ -231,14 +239,12 @@ class Trainer:
                     diary.draw_curves(last=done == self.num_steps)
         return None
 
-    def _report(
-        self, fault: Divergence, remedy: str | None, stream: TrainingStream, folder: Path, diary: Diary
-    ) -> None:
+    def _report(self, fault: Divergence, remedy: str | None, stream: TrainingStream, diary: Diary) -> None:
         """Keep what is known of a divergence. Raises DivergenceError where there's no remedy."""
-        path = diagnostics.path_of(folder, fault)
+        path = divergence.path_of(diary.folder, fault)
         if self.runtime.is_main:
             indices = stream.indices(fault.step, range(self.batch_size)).tolist()
-            diagnostics.save(path, fault, indices, remedy or "stopped")
+            divergence.save(path, fault, indices, remedy or "stopped")
         what = f"training diverged at step {fault.step + 1}: {fault.reason} (see {path})"
         if remedy is None:
             diary.draw_curves(last=True)
