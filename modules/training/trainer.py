@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 
 import gin
 
 from modules.core.checks import (
+    Check,
     ConfigurationError,
     DivergenceError,
+    check_attributes,
     check_bool,
     check_choice,
     check_instance,
     check_integer,
+    optional,
 )
 from modules.data.base import Data, Examples
 from modules.data.stream import TrainingStream
@@ -33,6 +37,29 @@ from modules.training.guards import Guard, RaiseOnDivergence
 from modules.training.inspection import Inspection
 from modules.training.optimizers import Optimizer, check_optimizers
 from modules.training.state import Training
+
+_CHECKS: dict[str, Check] = {
+    "method": partial(check_instance, kind=Method),
+    "data": partial(check_instance, kind=Data),
+    "optimizers": partial(check_instance, kind=dict),
+    "generation": partial(check_instance, kind=Generation),
+    "num_steps": partial(check_integer, low=1),
+    "batch_size": partial(check_integer, low=1, high=2**24),
+    "ema": partial(check_instance, kind=EMA),
+    "runtime": partial(check_instance, kind=Runtime),
+    "per_device_batch_size": optional(partial(check_integer, low=1)),
+    "seed": partial(check_integer, low=0),
+    "horizontal_flip": check_bool,
+    "num_workers": partial(check_integer, low=0, high=1024),
+    "log_every": partial(check_integer, low=1),
+    "sample_every": partial(check_integer, low=0),
+    "save_every": partial(check_integer, low=1),
+    "num_samples": partial(check_integer, low=1, high=2**20),
+    "keep": partial(check_integer, low=1),
+    "guard": partial(check_instance, kind=Guard),
+    "best": optional(partial(check_instance, kind=Best)),
+    "evaluation": optional(partial(check_instance, kind=Evaluation)),
+}
 
 
 @gin.register
@@ -82,27 +109,22 @@ class Trainer:
         best: Best | None = None,
         evaluation: Evaluation | None = None,
     ) -> None:
-        check_instance("Trainer.method", method, Method)
-        check_instance("Trainer.data", data, Data)
-        check_instance("Trainer.optimizers", optimizers, dict)
-        check_optimizers(method.networks(), optimizers)
-        check_instance("Trainer.generation", generation, Generation)
-        check_instance("Trainer.ema", ema, (EMA, type(None)))
-        check_instance("Trainer.runtime", runtime, (Runtime, type(None)))
-        check_instance("Trainer.guard", guard, (Guard, type(None)))
-        check_instance("Trainer.best", best, (Best, type(None)))
-        check_instance("Trainer.evaluation", evaluation, (Evaluation, type(None)))
-        check_integer("Trainer.num_steps", num_steps, low=1)
-        check_integer("Trainer.batch_size", batch_size, low=1, high=2**24)
-        check_integer("Trainer.seed", seed, low=0)
-        check_bool("Trainer.horizontal_flip", horizontal_flip)
-        check_integer("Trainer.num_workers", num_workers, low=0, high=1024)
-        for name, value in (("log_every", log_every), ("save_every", save_every), ("keep", keep)):
-            check_integer(f"Trainer.{name}", value, low=1)
-        check_integer("Trainer.sample_every", sample_every, low=0)
-        check_integer("Trainer.num_samples", num_samples, low=1, high=2**20)
-        if per_device_batch_size is not None:
-            check_integer("Trainer.per_device_batch_size", per_device_batch_size, low=1)
+        self.method, self.data, self.optimizers, self.generation = method, data, optimizers, generation
+        self.num_steps, self.batch_size, self.seed = num_steps, batch_size, seed
+        self.per_device_batch_size = per_device_batch_size
+        self.horizontal_flip, self.num_workers = horizontal_flip, num_workers
+        self.log_every, self.sample_every, self.save_every = log_every, sample_every, save_every
+        self.num_samples, self.keep, self.best, self.evaluation = num_samples, keep, best, evaluation
+        self.ema = EMA() if ema is None else ema
+        self.runtime = Runtime() if runtime is None else runtime
+        self.guard = RaiseOnDivergence() if guard is None else guard
+        check_attributes(self, _CHECKS)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Raise unless the parts fit each other."""
+        method, data, best, evaluation = self.method, self.data, self.best, self.evaluation
+        check_optimizers(method.networks(), self.optimizers)
         if data.shape != method.energy.shape:
             raise ConfigurationError(
                 f"the data has shape {data.shape}, the energy {method.energy.shape}: set SHAPE for both"
@@ -123,20 +145,9 @@ class Trainer:
                 f"the initializer has {method.initializer.num_classes} classes, the energy {num_classes}: "
                 "set NUM_CLASSES for both"
             )
-        self.method, self.data, self.optimizers, self.generation = method, data, optimizers, generation
-        self.ema, self.runtime = ema or EMA(), runtime or Runtime()
-        self.num_steps, self.batch_size, self.per_device_batch_size = (
-            num_steps,
-            batch_size,
-            per_device_batch_size,
-        )
-        self.seed, self.horizontal_flip, self.num_workers = seed, horizontal_flip, num_workers
-        self.log_every, self.sample_every, self.save_every = log_every, sample_every, save_every
         if best is not None:
             names = ["sample_distance", *(evaluation.values if evaluation and evaluation.every else [])]
             check_choice("Best.metric, given what Trainer.evaluation measures,", best.metric, names)
-        self.num_samples, self.keep, self.best = num_samples, keep, best
-        self.guard, self.evaluation = guard or RaiseOnDivergence(), evaluation
 
     def micro_rows(self) -> list[range]:
         """This process's rows of each global batch, one range a micro-batch of equal size."""
