@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 EnergyFn = Callable[[Tensor], Tensor]
@@ -108,3 +109,9 @@ class NoiseSource(Protocol):
 
     def child(self, name: str) -> NoiseSource:
         """An independent source, for a part of the work."""
+
+    def take(self, rows: Tensor | slice) -> NoiseSource:
+        """The numbers of some of the rows."""
+
+    def to(self, device: torch.device) -> NoiseSource:
+        """The same numbers, made on a device."""
