@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from modules.data.base import Data
     from modules.runs import Run
 
-MADE = ("uniform", "gaussian", "inverted", "interpolated")
+MADE = ("uniform", "gaussian", "inverted", "interpolated", "constant", "shuffled", "shifted")
 INLIERS = "inliers"
 _SCOPE = re.compile(r"([a-zA-Z_]\w*\.)*[a-zA-Z_]\w*")  # as gin has it
 
