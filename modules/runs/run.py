@@ -126,5 +126,5 @@ class Run(Model):
             raise ConfigurationError(f"steps are those of Langevin; the run's sampler is {sampler!r}")
         short = copy.copy(self)
         short.generation = copy.copy(self.generation)
-        short.generation.sampler = sampler.shortened(num_steps)
+        short.generation.sampler = sampler.shortened(num_steps, not self.method.schedule.steps_are_widths)
         return short

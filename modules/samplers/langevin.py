@@ -80,9 +80,13 @@ class Langevin(Sampler):
         self.compile, self.max_drift = compile, max_drift
         self._step = _step if compile is None else _compiled(compile)
 
-    def shortened(self, num_steps: int) -> Langevin:
-        """This sampler with K = num_steps; where that is fewer, m is STEP_FACTORS' times its own."""
-        fewer = 0 < num_steps < self.num_steps
+    def shortened(self, num_steps: int, lengthen: bool = True) -> Langevin:
+        """This sampler with K = num_steps; where that is fewer, m is STEP_FACTORS' times its own.
+
+        Args:
+            lengthen: False leaves m, for step sizes that are widths of what is sampled already (spec §13).
+        """
+        fewer = lengthen and 0 < num_steps < self.num_steps
         nearest = min(STEP_FACTORS, key=lambda known: abs(known - num_steps))
         factor = self.step_factor * (STEP_FACTORS[nearest] if fewer else 1.0)
         return Langevin(num_steps, self.noise_scale, factor, self.compile, self.max_drift)
