@@ -37,6 +37,10 @@ class UNet(Initializer):
     Each output of the way down (the first convolution, each block, each downsampling) is concatenated to
     the input of a block of the way up, last first.
 
+    It starts as published: torch's own start, but for the weights of the last convolution, of every block's
+    second and of every attention's output, which are zero. The biases of the first two are zero too, where
+    the published ones are random: so g is x_t and a block its shortcut to the last digit.
+
     Args:
         shape: (channels, height, width), both sides divisible by 2^(levels-1).
         num_classes: labels 0..num_classes-1; 0: unconditional.
@@ -44,6 +48,7 @@ class UNet(Initializer):
         dim_mults: width of each level over dim.
         num_blocks: blocks a level on the way down; one more on the way up. 3 in the paper, 2 for ImageNet32.
         attention_resolutions: heights of the feature maps with self-attention; the middle always has one.
+        num_heads: of every attention; must divide its width. One in the paper.
         dropout: probability, before the second convolution of a block.
         groups: of the GroupNorms; must divide the widths.
 
@@ -61,6 +66,7 @@ class UNet(Initializer):
         attention_resolutions: Sequence[int] = (16, 8),
         dropout: float = 0.1,
         groups: int = 32,
+        num_heads: int = 1,
     ) -> None:
         super().__init__(shape, num_classes)
         if len(self.shape) != 3:
@@ -68,6 +74,7 @@ class UNet(Initializer):
         check_integer("UNet.dim", dim, low=4)
         check_integer("UNet.num_blocks", num_blocks, low=1, high=1000)
         check_integer("UNet.groups", groups, low=1)
+        check_integer("UNet.num_heads", num_heads, low=1)
         check_number("UNet.dropout", dropout, low=0.0, high=1.0)
         for name, values in (("dim_mults", dim_mults), ("attention_resolutions", attention_resolutions)):
             if not isinstance(values, (tuple, list)):
@@ -85,7 +92,11 @@ class UNet(Initializer):
         embed_dim, owner = 4 * dim, "UNet.groups"
 
         def attention(width: int) -> SelfAttention:
-            return SelfAttention(width, group_norm(owner, groups, width))
+            if width % num_heads:
+                raise ConfigurationError(
+                    f"UNet.num_heads {num_heads} must divide an attention's width {width}"
+                )
+            return SelfAttention(width, group_norm(owner, groups, width), num_heads)
 
         def block(
             width_in: int, width: int, resample: Callable[[Tensor], Tensor] | None = None

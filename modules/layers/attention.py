@@ -14,20 +14,23 @@ from modules.layers.stages import FunctionStage, Stage
 
 
 class SelfAttention(nn.Module):
-    """h + out(softmax(q kᵀ/√c) v) with one head, q, k, v = 1x1 convolutions of norm(h); spec §7.
+    """h + out(softmax(q kᵀ/√d) v) in each head, q, k, v = 1x1 convolutions of norm(h) (spec §7).
 
     The products are written out: fused attention has no second derivatives, which an energy may need (§9).
+    The weight of `out` starts at zero, as published for CDRL.
 
     Args:
-        channels: c.
+        channels: of h, a multiple of the heads.
         norm: of h, a GroupNorm or Identity.
+        num_heads: equal shares of the channels, d each, that attend by themselves.
     """
 
-    def __init__(self, channels: int, norm: nn.Module) -> None:
+    def __init__(self, channels: int, norm: nn.Module, num_heads: int = 1) -> None:
         super().__init__()
-        self.norm = norm
+        self.norm, self.num_heads = norm, num_heads
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.out.weight)
 
     def freeze(self, embedded: Embedded | None, dtype: torch.dtype) -> Stage:
         """The layer with its weights taken now, in dtype; no use of the embedding."""
@@ -35,9 +38,10 @@ class SelfAttention(nn.Module):
 
         def evaluate(h: Tensor) -> Tensor:
             inner = h if norm is None else norm(h)
-            query, key, value = F.conv2d(inner, *qkv).flatten(2).chunk(3, dim=1)  # (b, c, pixels) each
-            scores = query.transpose(1, 2) @ key * h.shape[1] ** -0.5  # (b, pixels, pixels)
-            mixed = value @ scores.softmax(-1).transpose(1, 2)
+            heads = F.conv2d(inner, *qkv).flatten(2).unflatten(1, (3, self.num_heads, -1))
+            query, key, value = heads.unbind(1)  # (b, heads, d, pixels) each
+            scores = query.transpose(2, 3) @ key * key.shape[2] ** -0.5  # (b, heads, pixels, pixels)
+            mixed = value @ scores.softmax(-1).transpose(2, 3)
             return h + F.conv2d(mixed.reshape(h.shape), *out)
 
         return FunctionStage(evaluate)

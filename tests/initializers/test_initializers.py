@@ -73,6 +73,37 @@ def test_blocks_start_as_their_shortcuts() -> None:
     assert torch.equal(net(x, transition), net.eval()(x, transition))
 
 
+# Of the published U-Net (dim 64) fresh from its constructor: the standard deviation of a layer's weight, the
+# largest bias. Layers that occur again have the same.
+PUBLISHED_START = {
+    "stem": (0.1127, 0.185),
+    "embedding.dense1": (0.07203, 0.1241),
+    "embedding.dense2": (0.036, 0.06222),
+    "down.0.block.conv1": (0.02412, 0.03828),
+    "down.0.block.film": (0.03605, 0.0625),
+    "down.0.block.conv2": (0.0, 0.04074),
+    "up.0.block.conv1": (0.01703, 0.02914),
+    "up.0.block.shortcut": (0.05104, 0.08649),
+    "middle1.attention.qkv": (0.07205, 0.1239),
+    "middle1.attention.out": (0.0, 0.1244),
+    "head": (0.0, 0.03374),
+}
+ZERO_BIAS = {"conv2", "head"}  # on purpose
+
+
+def test_it_starts_as_published() -> None:
+    torch.manual_seed(0)
+    net = UNet((3, 32, 32))
+    for name, (spread, reach) in PUBLISHED_START.items():
+        layer = net.get_submodule(name)
+        assert layer.weight.std(correction=0).item() == pytest.approx(spread, rel=0.04), name
+        bias = layer.bias.abs().max().item()
+        assert bias == (0 if name.split(".")[-1] in ZERO_BIAS else pytest.approx(reach, rel=0.15)), name
+    for module in net.modules():
+        if isinstance(module, SelfAttention):
+            assert (module.out.weight == 0).all()
+
+
 def test_dropout_acts_in_training_only() -> None:
     torch.manual_seed(0)
     net = UNet((1, 8, 8), dim=32, dim_mults=(1, 1), num_blocks=1, dropout=0.5)
@@ -99,6 +130,8 @@ def test_dropout_acts_in_training_only() -> None:
         ({"dropout": 1.5}, ["dropout", "1.5"]),
         ({"num_blocks": 0}, ["num_blocks"]),
         ({"groups": 0}, ["groups"]),
+        ({"num_heads": 0}, ["UNet.num_heads", "at least 1"]),
+        ({"num_heads": 5}, ["UNet.num_heads 5", "divide", "32"]),
     ],
 )
 def test_faults_of_the_unet_are_named(options: dict, words: list[str]) -> None:
