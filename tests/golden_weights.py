@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from modules.energies.dense_resnet import DenseResNet
 from modules.energies.drl_resnet import RecoveryResNet
 from modules.energies.resnet import CooperativeResNet
+from modules.initializers.mlp import MLPInitializer
 from modules.initializers.unet import UNet
 from modules.layers.residual import ResidualBlock
 from modules.layers.spectral import SpectralNormalized, converge
@@ -125,6 +127,58 @@ def load_cdrl_unet(recorded: Golden) -> UNet:
                 rest = new + rest.removeprefix(old)
         state[f"{prefixes[id(names[name])]}.{rest}"] = value
     net.load_state_dict(state)  # strict: every tensor on both sides
+    return net.eval()
+
+
+def load_toy_energy(recorded: Golden) -> DenseResNet:
+    """The recorded energy of CDRL's toy; u and v as they come."""
+    width = recorded["ebm.module_list.0.bias"].shape[0]
+    blocks = _numbers(recorded, r"ebm\.module_list\.(\d+)\.conv1")
+    mult = [recorded[f"ebm.module_list.{i}.conv1.bias"].shape[0] // width for (i,) in blocks]
+    net = DenseResNet((recorded["in.x"].shape[1],), width=width, width_mult=mult)
+    names = {
+        "module_list.0": net.stem,
+        "temb_map1": net.embedding.dense1,
+        "temb_map2": net.embedding.dense2,
+        "final_dense": net.head,
+    }
+    inner = {"conv1": "dense1", "conv2": "dense2", "temb_map": "time", "short_cut": "shortcut"}
+    for (i,), block in zip(blocks, net.blocks, strict=True):
+        names |= {f"module_list.{i}.{old}": getattr(block, new) for old, new in inner.items()}
+        with torch.no_grad():
+            block.gain.copy_(recorded[f"ebm.module_list.{i}.g"].flatten())
+    left = {k for k in recorded if k.startswith("ebm.") and not k.endswith(".g")}
+    for name, layer in names.items():
+        if layer is not None:
+            left -= _read(layer, recorded, f"ebm.{name}.")
+    assert not left, f"left over: {sorted(left)}"
+    return net.eval()
+
+
+def load_toy_initializer(recorded: Golden) -> MLPInitializer:
+    """The recorded initializer of CDRL's toy, whose last layer has no bias: ours is zero."""
+    width, size = recorded["p.h1.weight"].shape
+    embed_width, embed_dim = recorded["p.temb_map.0.weight"].shape
+    net = MLPInitializer(
+        (size,), width=width, depth=1, embed_dim=embed_dim, embed_width=embed_width, groups=32
+    )
+    names = {
+        "h1": "stem",
+        "temb_map.0": "embedding.dense1",
+        "temb_map.2": "embedding.dense2",
+        "final_dense": "head",
+        "module_list.0.mlp.1": "blocks.0.film",
+        "module_list.0.conv1": "blocks.0.dense1",
+        "module_list.0.conv2": "blocks.0.dense2",
+        "module_list.0.norm1": "blocks.0.norm1",
+        "module_list.0.norm2": "blocks.0.norm2",
+    }
+    state = {}
+    for key, value in recorded.items():
+        if key.startswith("p."):
+            name, kind = key.removeprefix("p.").rsplit(".", 1)
+            state[f"{names[name]}.{kind}"] = value
+    net.load_state_dict({"head.bias": torch.zeros(size), **state})  # strict: every tensor on both sides
     return net.eval()
 
 

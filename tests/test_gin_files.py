@@ -26,9 +26,10 @@ SHRINK = {
     "RecoveryLikelihood": ["Trainer.num_steps=1", "Trainer.batch_size=4", "Trainer.per_device_batch_size=2"],
     "CooperativeResNet": ["CooperativeResNet.channels=8", "CooperativeResNet.num_blocks=1"],
     "RecoveryResNet": ["RecoveryResNet.channels=8", "RecoveryResNet.num_blocks=1"],
+    "DenseResNet": ["DenseResNet.width=8", "DenseResNet.width_mult=(1, 2)"],
     "MLPEnergy": ["MLPEnergy.width=8", "MLPEnergy.depth=1"],
     "UNet": ["UNet.dim=8", "UNet.num_blocks=1", "UNet.groups=4"],
-    "MLPInitializer": ["MLPInitializer.width=8", "MLPInitializer.depth=1"],
+    "MLPInitializer": ["MLPInitializer.width=32", "MLPInitializer.depth=1"],
     "Langevin": ["Langevin.num_steps=1"],
     "WarmStart": ["WarmStart.num_steps=1", "WarmStart.energy_start=0"],
 }
@@ -110,7 +111,9 @@ def _overrides(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> lis
     text = config.load([path]).text
     built = set(re.findall(r"@(?:\w+/)*(\w+)\(\)", text))
     overrides = [line for name in sorted(built & set(SHRINK)) for line in SHRINK[name]]
-    assert built & {"CooperativeResNet", "RecoveryResNet", "MLPEnergy"}, "an energy that SHRINK leaves out"
+    assert built & {"CooperativeResNet", "RecoveryResNet", "DenseResNet", "MLPEnergy"}, (
+        "an energy that SHRINK leaves out"
+    )
     source = re.search(r'^HuggingFaceData\.source = [\'"](.+)[\'"]', text, re.M)
     if source:
         monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")

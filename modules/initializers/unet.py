@@ -51,6 +51,7 @@ class UNet(Initializer):
         num_heads: of every attention; must divide its width. One in the paper.
         dropout: probability, before the second convolution of a block.
         groups: of the GroupNorms; must divide the widths.
+        proposal_noise: as in the paper, or off: chains start at g itself.
 
     Raises:
         ConfigurationError: sizes that don't fit, named.
@@ -67,8 +68,9 @@ class UNet(Initializer):
         dropout: float = 0.1,
         groups: int = 32,
         num_heads: int = 1,
+        proposal_noise: bool = True,
     ) -> None:
-        super().__init__(shape, num_classes)
+        super().__init__(shape, num_classes, proposal_noise)
         if len(self.shape) != 3:
             raise ConfigurationError(f"UNet.shape must be (channels, height, width), got {shape!r}")
         check_integer("UNet.dim", dim, low=4)

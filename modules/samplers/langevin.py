@@ -58,6 +58,8 @@ class Langevin(Sampler):
             compiler on a CPU.
         max_drift: the largest drift (m²s²/2) ∇U of a step, as a root-mean-square over the elements of a
             sample, in the data's unit; a longer one is shortened to it. None: as it comes.
+        clamp: the largest |y| of an element at the chain's end, to which a larger one is set; None: as it
+            comes. The published switch, off as here, does so to x_s = y/√α_t.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Langevin(Sampler):
         step_factor: float = 1.0,
         compile: str | None = None,
         max_drift: float | None = None,
+        clamp: float | None = None,
     ) -> None:
         check_integer("Langevin.num_steps", num_steps, low=0)
         check_number("Langevin.noise_scale", noise_scale, low=0)
@@ -77,7 +80,9 @@ class Langevin(Sampler):
         if max_drift is not None:
             check_number("Langevin.max_drift", max_drift, above=0)
         self.num_steps, self.noise_scale, self.step_factor = num_steps, noise_scale, step_factor
-        self.compile, self.max_drift = compile, max_drift
+        if clamp is not None:
+            check_number("Langevin.clamp", clamp, above=0)
+        self.compile, self.max_drift, self.clamp = compile, max_drift, clamp
         self._step = _step if compile is None else _compiled(compile)
 
     def shortened(self, num_steps: int) -> Langevin:
@@ -85,7 +90,7 @@ class Langevin(Sampler):
         fewer = 0 < num_steps < self.num_steps
         nearest = min(STEP_FACTORS, key=lambda known: abs(known - num_steps))
         factor = self.step_factor * (STEP_FACTORS[nearest] if fewer else 1.0)
-        return Langevin(num_steps, self.noise_scale, factor, self.compile, self.max_drift)
+        return Langevin(num_steps, self.noise_scale, factor, self.compile, self.max_drift, self.clamp)
 
     @torch.no_grad()
     def sample(
@@ -105,5 +110,7 @@ class Langevin(Sampler):
         grad = torch.zeros_like(y)
         for z in noise.normals("langevin", tuple(y.shape[1:]), self.num_steps):
             y, grad = self._step(potential, y, drift, spread, z, self.max_drift)
+        if self.clamp is not None:
+            y = y.clamp(-self.clamp, self.clamp)
         size = y[0].numel() ** 0.5
         return Chain(y, norm_per_sample(grad), norm_per_sample(y - start) / size)

@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from modules.core.checks import ConfigurationError
+from modules.core.noise import Noise
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
+from modules.initializers.sum import InitializerSum
 from modules.initializers.unet import UNet
 from modules.layers.attention import SelfAttention
 from modules.schedules.cosine import CosineSchedule
-from tests.golden_weights import golden, golden_label, load_cdrl_unet
+from tests.golden_weights import golden, golden_label, load_cdrl_unet, load_toy_initializer
 
 torch.set_num_threads(1)
 
@@ -29,6 +31,32 @@ def test_unet_parity(dtype: torch.dtype) -> None:
         got = net(x, transition, golden_label(recorded["in.label"]))
     # of the network's own part, x_t taken off
     assert (got - wanted).norm() / (wanted - x).norm() < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_toy_parity(dtype: torch.dtype) -> None:
+    recorded = golden("cdrl_toy")
+    transition = CosineSchedule(6).transition(recorded["in.t"], dtype)
+    transition = replace(transition, logsnr_t=recorded["in.logsnr_t"].to(dtype))
+    x, wanted = recorded["in.x"].to(dtype), recorded["out.g"]
+    with torch.no_grad():
+        got = load_toy_initializer(recorded).to(dtype)(x, transition)
+    assert (got - wanted).norm() / (wanted - x).norm() < 1e-5
+
+
+def test_proposals_without_noise_are_the_mean() -> None:
+    transition = CosineSchedule(6).transition(torch.tensor([1, 4, 6]))
+    noise, mean = Noise(0, torch.arange(3)), torch.ones(3, 1, 8, 8)
+    quiet = [
+        UNet((1, 8, 8), dim=32, dim_mults=(1,), num_blocks=1, proposal_noise=False),
+        MLPInitializer((1, 8, 8), proposal_noise=False),
+    ]
+    for initializer in quiet:
+        assert torch.equal(initializer.propose(mean, transition, noise), mean)
+    both = InitializerSum([quiet[1], quiet[1]], (0.5, 0.5))
+    assert torch.equal(both.propose(mean, transition, noise), mean)
+    with pytest.raises(ConfigurationError, match=r"InitializerSum.*proposal_noise"):
+        InitializerSum([quiet[1], MLPInitializer((1, 8, 8))], (0.5, 0.5))
 
 
 def test_paper_size() -> None:
@@ -54,6 +82,7 @@ def test_every_published_resolution_builds(num_classes: int, resolution: int) ->
         lambda: UNet((2, 12, 8), 3, dim=8, dim_mults=(1, 2, 1), num_blocks=2, groups=4),
         lambda: MLPInitializer((2,)),
         lambda: MLPInitializer((1, 8, 8), 10, width=32),
+        lambda: MLPInitializer((2,), width=32, groups=8, embed_width=16),
         lambda: CopyInitializer((3, 4, 4)),
     ],
 )
@@ -143,7 +172,15 @@ def test_faults_of_the_unet_are_named(options: dict, words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [({"width": 0}, "width"), ({"depth": 1.0}, "depth"), ({"activation": "x"}, "activation")],
+    [
+        ({"width": 0}, "width"),
+        ({"depth": 1.0}, "depth"),
+        ({"activation": "x"}, "activation"),
+        ({"embed_width": 0}, "embed_width"),
+        ({"groups": -1}, "groups"),
+        ({"groups": 7}, "groups: 7 groups don't divide"),
+        ({"proposal_noise": 0}, "proposal_noise"),
+    ],
 )
 def test_faults_of_the_mlp_are_named(options: dict, word: str) -> None:
     with pytest.raises(ConfigurationError, match=f"MLPInitializer.{word}"):

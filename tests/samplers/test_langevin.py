@@ -56,6 +56,17 @@ def test_stationary_variance(scale: float) -> None:
     assert ((y.mean(0) - 0.3) / (wanted / count).sqrt()).abs().max() < 4
 
 
+def test_a_clamp_acts_on_the_end_alone() -> None:
+    """Elements within the bound end where they would without it, though they were beyond it on the way."""
+    flat, start = Quadratic(torch.eye(2)), torch.zeros(500, 2, dtype=torch.float64)
+    free = Langevin(5).sample(flat, start, _steps(500, 1.0), _noise(500)).y
+    held = Langevin(5, clamp=0.8).sample(flat, start, _steps(500, 1.0), _noise(500)).y
+    beyond = free.abs() > 0.8
+    assert 0.2 < beyond.double().mean() < 0.8
+    assert torch.equal(held[~beyond], free[~beyond])
+    assert torch.equal(held[beyond], 0.8 * free[beyond].sign())
+
+
 def test_without_noise_it_is_gradient_descent() -> None:
     """Every step shrinks the distance to the minimum by 1 - s²λ/2 = 0.9."""
     chain = Langevin(7, noise_scale=0.0).sample(
@@ -178,6 +189,7 @@ def test_the_chain_is_detached() -> None:
         (lambda: Langevin(noise_scale="1"), ["noise_scale", "number"]),
         (lambda: Langevin(step_factor=0), ["step_factor", "above 0"]),
         (lambda: Langevin(max_drift=0), ["max_drift", "above 0"]),
+        (lambda: Langevin(clamp=0), ["clamp", "above 0"]),
     ],
 )
 def test_faults_are_named(make, words: list[str]) -> None:
@@ -189,9 +201,10 @@ def test_faults_are_named(make, words: list[str]) -> None:
 
 def test_a_shortened_chain_takes_longer_steps() -> None:
     """Fewer steps than before have the table's factor on top of the sampler's own; more, or none, don't."""
-    sampler = Langevin(10, noise_scale=0.7, step_factor=1.5, max_drift=0.2)
+    sampler = Langevin(10, noise_scale=0.7, step_factor=1.5, max_drift=0.2, clamp=0.9)
     for steps, nearest in ((8, 8), (7, 8), (5, 5), (3, 3), (1, 3)):
         short = sampler.shortened(steps)
         assert (short.num_steps, short.noise_scale, short.max_drift) == (steps, 0.7, 0.2)
+        assert short.clamp == 0.9
         assert short.step_factor == 1.5 * STEP_FACTORS[nearest] > 1.5
     assert sampler.shortened(30).step_factor == sampler.shortened(0).step_factor == 1.5
