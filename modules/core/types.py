@@ -65,11 +65,15 @@ class Chain:
 
 @dataclass(frozen=True)
 class LossOutput:
-    """One scalar loss per trained network, and per-sample figures (b,) to be watched by level."""
+    """One scalar loss per trained network, and per-sample figures (b,) to be watched by level.
+
+    `shown` holds samples for a picture by name: the first rows of the batch, detached.
+    """
 
     losses: dict[str, Tensor]
     t: Tensor
     watch: dict[str, Tensor] = field(default_factory=dict)
+    shown: dict[str, Tensor] = field(default_factory=dict)
 
 
 @runtime_checkable

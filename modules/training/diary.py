@@ -20,6 +20,7 @@ from modules.report.journal import Journal, read
 from modules.report.meters import LevelMeter
 from modules.report.page import save_page
 from modules.report.pictures import save_samples
+from modules.report.proposal_pictures import save_proposals
 from modules.report.spectra import spectral_norms
 from modules.runtime.signals import SamplingStoppedError
 from modules.sampling.indexed import sample
@@ -42,12 +43,14 @@ class Diary:
         self._curves_due = self._started + FIRST_CURVES
         self._sampling_seconds = 0.0
         self._best_distance = math.inf
+        self._shown: tuple[Mapping[str, torch.Tensor], torch.Tensor] = ({}, torch.empty(0))
         self._forget()
         evaluation, num_classes = trainer.evaluation, trainer.method.energy.num_classes
         if evaluation is not None and evaluation.every:  # on all processes, before anything is written
             self._evaluator = evaluation.open(trainer.data, self.runtime, num_classes, examples)
         if self.runtime.is_main:
-            (folder / "samples").mkdir(parents=True, exist_ok=True)
+            for name in ("samples", "proposals"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
             self._reference = self._data_samples(examples)
             self.journal = Journal(folder / "metrics.jsonl", first_step)
             for row in read(self.journal.path):
@@ -79,6 +82,7 @@ class Diary:
         """Take note of a step's losses, norms and per-sample figures."""
         for output in outputs:
             self.meter.add(output.t, output.watch)
+            self._shown = (output.shown, output.t)
         self._figures = figures
         for name, rule in self.trainer.optimizers.items():
             if rule.clip_norm is not None and f"grad_norm/{name}" in figures:
@@ -113,7 +117,8 @@ class Diary:
     def sample(self, training: Training) -> dict[str, float]:
         """Draw fixed seeds with the averaged weights: a picture and, on the main process, a distance to data.
 
-        A signal to stop ends it without either.
+        Beside it a picture of what the newest step's chains made of their proposals. A signal to stop ends it
+        without any.
         """
         began = time.monotonic()
         trainer = self.trainer
@@ -135,7 +140,10 @@ class Diary:
         measured: dict[str, float] = {}
         if self.runtime.is_main:
             step = training.num_steps_done
-            save_samples(drawn.x, drawn.levels, self.folder / "samples" / f"step_{step:08d}.png")
+            name = f"step_{step:08d}.png"
+            save_samples(drawn.x, drawn.levels, self.folder / "samples" / name)
+            if self._shown[0]:
+                save_proposals(*self._shown, self.folder / "proposals" / name)
             here, there = self._reference
             x = drawn.x[: len(here)]
             if len(trainer.data.shape) == 3:
