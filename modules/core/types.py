@@ -100,6 +100,13 @@ class Potential(Protocol):
         """U (b,) and ∇U, detached."""
 
 
+@runtime_checkable
+class Scaled(Protocol):
+    """A potential in the coordinates y = y_scale · x_s, y_scale (b,)."""
+
+    y_scale: Tensor
+
+
 class NoiseSource(Protocol):
     """Random numbers by purpose: a `modules.core.noise.Noise`, or recorded ones."""
 

@@ -14,7 +14,7 @@ NAMES = ("noisier", "proposals", "revised", "data")
 
 
 def test_rows_are_entries_and_columns_levels(tmp_path: Path) -> None:
-    """Flat 6x6 images, row r and sample i of grey 40 r + 8 i; the page of 34 pixels is magnified seven times."""
+    """Flat 6x6 images, row r and sample i of grey 40 r + 8 i; a page of 34 pixels magnified seven times."""
     t = torch.tensor([3, 1, 5, 2])
     grey = 40.0 * torch.arange(4)[:, None] + 8.0 * torch.arange(4)
     shown = {

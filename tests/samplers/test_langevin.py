@@ -11,7 +11,9 @@ from torch import Tensor
 from modules.core.checks import ConfigurationError
 from modules.core.noise import Noise
 from modules.core.tensors import sum_per_sample
+from modules.energies.recovery import RecoveryPotential
 from modules.samplers.langevin import STEP_FACTORS, Langevin
+from modules.schedules.cosine import CosineSchedule
 
 torch.set_num_threads(1)
 
@@ -56,15 +58,27 @@ def test_stationary_variance(scale: float) -> None:
     assert ((y.mean(0) - 0.3) / (wanted / count).sqrt()).abs().max() < 4
 
 
-def test_a_clamp_acts_on_the_end_alone() -> None:
-    """Elements within the bound end where they would without it, though they were beyond it on the way."""
-    flat, start = Quadratic(torch.eye(2)), torch.zeros(500, 2, dtype=torch.float64)
-    free = Langevin(5).sample(flat, start, _steps(500, 1.0), _noise(500)).y
-    held = Langevin(5, clamp=0.8).sample(flat, start, _steps(500, 1.0), _noise(500)).y
-    beyond = free.abs() > 0.8
-    assert 0.2 < beyond.double().mean() < 0.8
-    assert torch.equal(held[~beyond], free[~beyond])
-    assert torch.equal(held[beyond], 0.8 * free[beyond].sign())
+def test_a_clamp_holds_every_step() -> None:
+    """Pulled by 0.4 a step towards 10, an element stops at the bound, and noise sends it back from there."""
+    far = Quadratic(torch.eye(2), 10.0)
+    start = torch.tensor([[0.0, -5.0]], dtype=torch.float64)
+    step = _steps(1, math.sqrt(0.08))  # of drift 0.04 (10 - y)
+    ends = [Langevin(k, noise_scale=0.0, clamp=1.0).sample(far, start, step, _noise(1)).y for k in (1, 2, 9)]
+    assert ends[0].tolist() == [[pytest.approx(0.4), -1.0]]
+    assert ends[1].tolist() == [[pytest.approx(0.784), pytest.approx(-0.56)]]
+    assert ends[2].tolist() == [[1.0, 1.0]]
+
+
+def test_a_clamp_is_of_x_s_and_leaves_what_is_given() -> None:
+    """At t = 5 of CDRL's ladder y is 0.59 of x_s, at the top all of it; what is given stays."""
+    c = CosineSchedule().transition(torch.tensor([5, 6]), torch.float64)
+    potential = RecoveryPotential(lambda y: 0 * y.sum(1), c, torch.full((2, 2), 50.0).double())
+    free = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    start, sampler = torch.full((2, 2), 50.0).double(), Langevin(1, noise_scale=0.0, clamp=2.0)
+    y = sampler.sample(potential, start, c.step_size, _noise(2), free).y
+    assert c.alpha_ts[0].item() == pytest.approx(0.59, abs=1e-3)
+    torch.testing.assert_close(y[:, 0], torch.stack([2 * c.alpha_ts[0], torch.tensor(2.0).double()]))
+    assert y[:, 1].tolist() == [50.0, 50.0]
 
 
 def test_without_noise_it_is_gradient_descent() -> None:
