@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import gin
 import torch
@@ -10,12 +11,15 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from modules.core.checks import (
+    Check,
     ConfigurationError,
+    check_attributes,
     check_bool,
     check_callable,
     check_compiler,
     check_instance,
     check_number,
+    optional,
 )
 from modules.core.tensors import expand_as
 from modules.core.types import Batch, LossOutput, NoiseSource, Transition
@@ -29,6 +33,17 @@ from modules.methods.base import Method
 from modules.samplers.base import Sampler
 from modules.schedules.base import Schedule
 from modules.schedules.forward import independent_pair, shared_noise_pair
+
+_CHECKS: dict[str, Check] = {
+    "sampler": partial(check_instance, kind=Sampler),
+    "shared_noise": check_bool,
+    "energy_loss": check_callable,
+    "initializer_loss": check_callable,
+    "warm_start": optional(partial(check_instance, kind=WarmStart)),
+    "label_dropout": partial(check_number, low=0, high=1),
+    "save_memory": check_bool,
+    "average_revises": check_bool,
+}
 
 
 @gin.register
@@ -69,22 +84,15 @@ class RecoveryLikelihood(Method):
         average_revises: bool = False,
     ) -> None:
         super().__init__(energy, initializer, schedule)
-        check_instance("RecoveryLikelihood.sampler", sampler, Sampler)
-        check_bool("RecoveryLikelihood.shared_noise", shared_noise)
-        check_instance("RecoveryLikelihood.warm_start", warm_start, (WarmStart, type(None)))
-        check_number("RecoveryLikelihood.label_dropout", label_dropout, low=0, high=1)
-        check_bool("RecoveryLikelihood.save_memory", save_memory)
-        check_bool("RecoveryLikelihood.compile", compile)
-        check_bool("RecoveryLikelihood.average_revises", average_revises)
-        if compile:
-            check_compiler("RecoveryLikelihood.compile")
         self.sampler, self.shared_noise, self.label_dropout = sampler, shared_noise, label_dropout
-        self.save_memory, self.average_revises = save_memory, average_revises
         self.energy_loss = RecoveryLikelihoodLoss() if energy_loss is None else energy_loss
         self.initializer_loss = CooperativeLoss() if initializer_loss is None else initializer_loss
-        check_callable("RecoveryLikelihood.energy_loss", self.energy_loss)
-        check_callable("RecoveryLikelihood.initializer_loss", self.initializer_loss)
-        self.warm_start = warm_start
+        self.warm_start, self.save_memory = warm_start, save_memory
+        self.average_revises = average_revises
+        check_attributes(self, _CHECKS)
+        check_bool("RecoveryLikelihood.compile", compile)
+        if compile:
+            check_compiler("RecoveryLikelihood.compile")
         self._initializer_learns = "initializer" in self.networks()
         for name, wanted in (("warm_start", warm_start is not None), ("average_revises", average_revises)):
             if wanted and not self._initializer_learns:

@@ -13,6 +13,7 @@ from modules.initializers.copy import CopyInitializer
 from modules.losses.likelihood import RecoveryLikelihoodLoss
 from modules.methods.recovery import RecoveryLikelihood
 from modules.samplers.langevin import Langevin
+from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
 from modules.schedules.cosine import CosineSchedule
 from modules.schedules.forward import independent_pair
@@ -101,8 +102,8 @@ def sampling_noise(recorded):
 
 def sampled(recorded, energy, unet, guidance, label, factor):
     generation = Generation(Langevin(num_steps(recorded)), guidance, denoise_factor=factor)
-    schedule, shape = CosineSchedule(NUM_LEVELS), image_shape(recorded)
-    return generation.sample(energy, unet, schedule, label, sampling_noise(recorded), shape).x
+    draw = Draw(label, sampling_noise(recorded))
+    return generation.sample(energy, unet, CosineSchedule(NUM_LEVELS), draw).x
 
 
 @pytest.mark.parametrize(
