@@ -61,11 +61,15 @@ class Chain:
 
 @dataclass(frozen=True)
 class LossOutput:
-    """One scalar loss per trained network, and per-sample figures (b,) to be watched by level."""
+    """One scalar loss per trained network, and per-sample figures (b,) to be watched by level.
+
+    `shown` holds samples for a picture by name: the first rows of the batch, detached.
+    """
 
     losses: dict[str, Tensor]
     t: Tensor
     watch: dict[str, Tensor] = field(default_factory=dict)
+    shown: dict[str, Tensor] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -90,6 +94,13 @@ class Potential(Protocol):
 
     def value_and_grad(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """U (b,) and ∇U, detached."""
+
+
+@runtime_checkable
+class Scaled(Protocol):
+    """A potential in the coordinates y = y_scale · x_s, y_scale (b,)."""
+
+    y_scale: Tensor
 
 
 class NoiseSource(Protocol):

@@ -30,6 +30,9 @@ class Diary:
         folder: the run's.
         training: the state, at the step from which it goes on.
         num_steps, batch_size: of the run.
+
+    Attributes:
+        shown: samples of the newest batch by name, see LossOutput, and their levels.
     """
 
     def __init__(self, folder: Path, training: Training, num_steps: int, batch_size: int) -> None:
@@ -39,6 +42,7 @@ class Diary:
         self._logged_step = first_step = training.num_steps_done
         self._curves_due = self._started + FIRST_CURVES
         self._seconds_aside = 0.0
+        self.shown: tuple[Mapping[str, torch.Tensor], torch.Tensor] = ({}, torch.empty(0))
         self._forget()
         if self.runtime.is_main:
             folder.mkdir(parents=True, exist_ok=True)
@@ -62,6 +66,7 @@ class Diary:
         """Take note of a step's losses, norms and per-sample figures."""
         for output in outputs:
             self.meter.add(output.t, output.watch)
+            self.shown = (output.shown, output.t)
         self._figures = figures
         for name, updater in self.training.updaters.items():
             limit = updater.rule.clip_norm

@@ -13,6 +13,7 @@ from modules.evaluation.evaluation import Evaluator
 from modules.metrics.sliced_wasserstein import sliced_wasserstein
 from modules.report.journal import read
 from modules.report.pictures import save_samples
+from modules.report.proposal_pictures import save_proposals
 from modules.runtime.signals import SamplingStoppedError
 from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
@@ -45,7 +46,8 @@ class Inspection:
         self.generation, self.evaluator, self.num_samples = generation, evaluator, num_samples
         self._best_distance = math.inf
         if self.runtime.is_main:
-            (diary.folder / "samples").mkdir(parents=True, exist_ok=True)
+            for name in ("samples", "proposals"):
+                (diary.folder / name).mkdir(parents=True, exist_ok=True)
             # two disjoint sets of data, spread over all of it: the yardstick for samples
             num = max(1, min(num_samples, len(examples) // 2))
             images, _ = examples.rows(torch.arange(2 * num) * len(examples) // (2 * num))
@@ -58,7 +60,8 @@ class Inspection:
     def sample(self) -> dict[str, float]:
         """A picture of the samples and, on the main process, their distance to data.
 
-        A signal to stop ends it without either.
+        Beside it a picture of what the newest step's chains made of their proposals. A signal to stop ends it
+        without any.
         """
         with self.diary.aside():
             energy, initializer = self.training.method.models(self.training.ready_averages())
@@ -71,8 +74,10 @@ class Inspection:
                 return {}
             if not self.runtime.is_main:
                 return {}
-            step = self.training.num_steps_done
-            save_samples(drawn.x, drawn.levels, self.diary.folder / "samples" / f"step_{step:08d}.png")
+            step, folder = self.training.num_steps_done, self.diary.folder
+            save_samples(drawn.x, drawn.levels, folder / "samples" / f"step_{step:08d}.png")
+            if self.diary.shown[0]:
+                save_proposals(*self.diary.shown, folder / "proposals" / f"step_{step:08d}.png")
             here, there = self._reference
             x = drawn.x[: len(here)]
             if len(energy.shape) == 3:

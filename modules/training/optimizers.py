@@ -22,7 +22,8 @@ class Optimizer(ABC):
     Args:
         lr: the learning rate after warm-up.
         clip_norm: the gradient's largest global norm; None: not clipped.
-        warmup_steps, warmup_offset: updates; 0 steps: no warm-up.
+        warmup_steps, warmup_offset: updates; 0 steps: no warm-up. The published codes count from 0: offset -1
+            is theirs, one update late, so that the first has rate 0.
         decay_steps: the update at which the decay ends; 0: no decay.
         final_factor: what the decay ends at.
     """
@@ -41,7 +42,7 @@ class Optimizer(ABC):
         if clip_norm is not None:
             check_number(f"{name}.clip_norm", clip_norm, above=0)
         check_integer(f"{name}.warmup_steps", warmup_steps, low=0)
-        check_integer(f"{name}.warmup_offset", warmup_offset, low=0)
+        check_integer(f"{name}.warmup_offset", warmup_offset, low=-1)
         check_integer(f"{name}.decay_steps", decay_steps, low=0)
         if 0 < decay_steps <= warmup_steps:
             raise ConfigurationError(f"{name}.decay_steps must be above warmup_steps = {warmup_steps}")

@@ -63,6 +63,7 @@ class Training:
         check_optimizers(self.networks, optimizers)
         self.updaters = {name: optimizers[name].start(network) for name, network in self.networks.items()}
         self.averages = {name: ema.copy_of(network) for name, network in self.networks.items()}
+        method.averages = self.averages
         self.ema, self.runtime, self.seed, self.dtype = ema, runtime, seed, dtype
         self.max_energy = max_energy
         self.num_steps_done = self.num_skips = self.num_rollbacks = self.stop_code = 0

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from modules.core.types import Batch
 from modules.data.points import Checkerboard
 from modules.energies.mlp import MLPEnergy
 from modules.initializers.mlp import MLPInitializer
@@ -48,6 +49,25 @@ def test_samples_that_get_worse_are_reported(tmp_path: Path, capsys) -> None:
 
     distances = [json.loads(line)["sample_distance"] for line in (tmp_path / "metrics.jsonl").open()]
     assert distances[0] == distances[1] and distances[2] > 1.5 * distances[0]
+
+
+def test_a_picture_of_the_newest_batchs_chains(tmp_path: Path) -> None:
+    """One beside each picture of samples, once there has been a step."""
+    training, inspection = _begun(tmp_path)
+    inspection.sample()
+    assert not list((tmp_path / "proposals").iterdir())
+    batch = Batch(torch.rand(8, 2) * 2 - 1, torch.full((8,), -1))
+    inspection.diary.watch(*training.step([batch], [range(8)]))
+    inspection.sample()
+    inspection.diary.close()
+    assert [path.name for path in (tmp_path / "proposals").iterdir()] == ["step_00000001.png"]
+
+
+def test_the_method_sees_the_averages(tmp_path: Path) -> None:
+    training, inspection = _begun(tmp_path)
+    inspection.diary.close()
+    assert training.method.averages is training.averages
+    assert not any(name.startswith("averages") for name in training.method.state_dict())
 
 
 def _rows(folder: Path) -> list[dict[str, float]]:
