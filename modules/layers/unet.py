@@ -60,7 +60,7 @@ class UNetLayers(nn.Module):
             num_classes: labels 0..num_classes-1; 0: unconditional.
             dim: width unit; numbers of the sinusoid; the embedding has 4 times as many. 64 in the paper.
             dim_mults: width of each level over dim.
-            num_blocks: blocks a level on the way down; one more on the way up. 3 in the paper, 2 for ImageNet32.
+            num_blocks: blocks a level on the way down, one more on the way up. In the paper 3 or 2.
             attention_resolutions: heights of the feature maps with self-attention; the middle always has one.
             dropout: probability, before the second convolution of a block.
             groups: of the GroupNorms; must divide the widths.
