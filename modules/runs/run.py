@@ -24,7 +24,7 @@ from modules.runs.folder import is_bound
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
 from modules.sampling.generation import Generation, Sampled, Start
-from modules.sampling.indexed import sample
+from modules.sampling.indexed import diverged, not_finite, sample
 from modules.sampling.inpainting import Inpainting, Known
 from modules.storage import checkpoints
 from modules.training.ema import EMA
@@ -118,9 +118,13 @@ class Run:
         start: Start | None = None,
         known: Known | None = None,
     ) -> Sampled:
-        """What every way of sampling ends in: see modules.sampling.indexed.sample."""
+        """What every way of sampling ends in: see modules.sampling.indexed.sample.
+
+        Raises:
+            DataError: on every process, if samples of any aren't finite.
+        """
         check_integer("batch_size", batch_size, low=1)
-        return sample(
+        drawn = sample(
             self.guided(guidance),
             self.energy,
             self.initializer,
@@ -136,6 +140,9 @@ class Run:
             known,
             progress,
         )
+        if lost := not_finite(drawn.x):
+            raise diverged(lost, num)
+        return drawn
 
     def with_steps(self, num_steps: int) -> Run:
         """This run with K chain steps a level when sampling, and the step-size factor m good for so few.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from modules.core.checks import DataError
 from modules.core.noise import Noise
 from modules.core.types import NoiseSource
 from modules.energies.base import Energy
@@ -22,6 +23,19 @@ from modules.schedules.base import Schedule
 def sample_noise(seed: int, rows: Tensor, dtype: torch.dtype = torch.float32) -> Noise:
     """The noise of images by their index (b,)."""
     return Noise(seed, rows, stream="sample", dtype=dtype)
+
+
+def not_finite(x: Tensor) -> int:
+    """How many of the samples (n, ...) hold a NaN or an infinity."""
+    return int((~x.flatten(1).isfinite().all(1)).sum())
+
+
+def diverged(count: int, num: int) -> DataError:
+    """The fault of samples that are not finite."""
+    return DataError(
+        f"{count} of {num} samples are not finite: the sampler has diverged: take another checkpoint, or "
+        "smaller steps"
+    )
 
 
 def sample_batches(

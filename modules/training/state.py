@@ -233,6 +233,7 @@ class Training:
             state, updates = tensors.get(f"{name}_optimizer"), _updates(numbers, name)
             if state is not None and updates is not None:
                 self.updaters[name].restore(name, state, updates)
+                _check_finite(state, f"{name}_optimizer")
             elif allow_inexact:
                 _log.warning('the optimizer of the network "%s" starts anew: its state is missing', name)
             else:
@@ -302,6 +303,17 @@ def load_weights(network: nn.Module, tensors: dict[str, dict[str, Tensor]], grou
     except RuntimeError as fault:
         detail = " ".join(str(fault).split())[:300]
         raise CheckpointError(f"group {group!r} doesn't fit the configured network: {detail}") from fault
+    _check_finite(tensors[group], group)
+
+
+def _check_finite(tensors: Mapping[str, Tensor], group: str) -> None:
+    """Raise a CheckpointError that names the first of the tensors which holds a NaN or an infinity."""
+    for name, value in tensors.items():
+        if bad := int((~value.isfinite()).sum()):
+            raise CheckpointError(
+                f"group {group!r}: {name} has {bad:,} of {value.numel():,} values that are not finite: take "
+                "another checkpoint"
+            )
 
 
 def check_optimizers(networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]) -> None:
