@@ -186,7 +186,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add(
         "--trust-imports",
         action="store_true",
-        help="import the modules that a run's folder names: for runs of your own, since it is code",
+        help="run what a run's folder names, its modules and paths to code: for runs of your own",
     )
     add("--run", metavar="DIR", help="the folder of a trained run, for the tasks that use one")
     add("--output", metavar="DIR", help="where to write (default: a new folder)")

@@ -195,6 +195,13 @@ class Config:
         finally:
             self._record()
 
+    @property
+    def names_code(self) -> bool:
+        """Whether it binds what becomes code: its saved text needs to be trusted, or to be told again."""
+        return any(
+            parameter in names.code_parameters(full) for _, full, parameter in self._effective if parameter
+        )
+
     def check_used(self) -> None:
         """Raise on the first binding that had no effect on what was built, with its place.
 
