@@ -198,9 +198,8 @@ class Config:
     @property
     def names_code(self) -> bool:
         """Whether it binds what becomes code: its saved text needs to be trusted, or to be told again."""
-        return any(
-            parameter in names.code_parameters(full) for _, full, parameter in self._effective if parameter
-        )
+        keys = [(full, parameter) for _, full, parameter in self._effective if parameter]
+        return any(parameter in names.code_parameters(full) for full, parameter in keys)
 
     def check_used(self) -> None:
         """Raise on the first binding that had no effect on what was built, with its place.

@@ -85,9 +85,8 @@ def _run(arguments: argparse.Namespace, folder: Path) -> int:
     if training.stop_code and training.num_steps_done < trainer.num_steps:
         if trainer.runtime.is_main:
             done = f"stopped by a signal after step {training.num_steps_done:,}, which is saved"
-            print(
-                f"{done}; go on: python launch.py --output {folder} --resume{_code(config)}", file=sys.stderr
-            )
+            command = f"python launch.py --output {folder} --resume{_code(config)}"
+            print(f"{done}; go on: {command}", file=sys.stderr)
         trainer.runtime.finish()
         return training.stop_code
     if trainer.runtime.is_main:
