@@ -190,7 +190,7 @@ def test_the_commands_read_the_run(inside, tmp_path):
             assert launch.main(words) == 0, task
 
 
-@pytest.mark.parametrize("every", [61, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [61, pytest.param(17, marks=pytest.mark.slow)])
 def test_no_string_is_run(inside, tmp_path, capsys, every):
     text, values = (inside / "config.gin").read_text(), _values(inside)
     tried = set()
