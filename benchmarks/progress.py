@@ -15,6 +15,7 @@ from modules import config
 from modules.data.stream import TrainingStream
 from modules.guidance.base import Guidance
 from modules.samplers.langevin import Langevin
+from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation, Sampled
 from modules.sampling.indexed import sample
 from modules.training.state import Training
@@ -71,8 +72,9 @@ def walks(
     if "initializer" in training.networks:
         made["proposals"] = Generation(Langevin(num_steps=0), guidance, denoise_factor=0.0)
     schedule, runtime = trainer.method.schedule, trainer.runtime
+    draw = Draw.of_seed(trainer.seed, num, labels)
     for name, generation in made.items():
-        yield name, sample(generation, energy, initializer, schedule, num, labels, trainer.seed, runtime)
+        yield name, sample(generation, energy, initializer, schedule, draw, runtime)
 
 
 def print_head(seed: int, names: Sequence[str]) -> None:

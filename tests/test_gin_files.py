@@ -11,6 +11,7 @@ import torch
 from modules import config
 from modules.data.stream import TrainingStream
 from modules.initializers.copy import CopyInitializer
+from modules.sampling.draw import Draw
 from modules.sampling.indexed import sample
 from modules.training.state import Training
 from modules.training.trainer import Trainer
@@ -76,9 +77,8 @@ def test_built_tiny_it_trains_and_samples(path, tmp_path, monkeypatch):
     energy, initializer = trainer.method.models(training.ready_averages())
     assert energy.num_classes == trainer.data.num_classes
     labels = torch.tensor([0, energy.num_classes - 1]) if energy.num_classes else None
-    drawn = sample(
-        trainer.generation, energy, initializer, trainer.method.schedule, 2, labels, 0, trainer.runtime
-    )
+    schedule, draw = trainer.method.schedule, Draw.of_seed(0, 2, labels)
+    drawn = sample(trainer.generation, energy, initializer, schedule, draw, trainer.runtime)
     assert drawn.x.shape == (2, *trainer.data.shape) and drawn.x.isfinite().all()
     assert len(drawn.levels) == trainer.method.schedule.num_levels + 1
 

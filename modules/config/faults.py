@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from modules.config import names
-from modules.config.files import Binding, Location, Reference, references
 from modules.config.sizes import is_too_large
+from modules.config.statements import Binding, Location, Reference, references
 from modules.core import checks
 from modules.core.checks import ConfigurationError, UserError, in_short
 

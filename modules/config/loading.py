@@ -30,19 +30,11 @@ from modules.config import names
 from modules.config.circles import check_component_circles, check_macro_circles
 from modules.config.code import check_code
 from modules.config.faults import construction_fault
-from modules.config.files import (
-    Binding,
-    Macro,
-    Reference,
-    Statements,
-    UnquotedValue,
-    read_files,
-    read_overrides,
-    read_text,
-    references,
-)
+from modules.config.files import read_files, read_overrides, read_text
 from modules.config.imports import import_components, import_user_module
+from modules.config.parsing import UnquotedValue
 from modules.config.sizes import weights_within_memory
+from modules.config.statements import Binding, Macro, Reference, Statements, references
 from modules.config.text import write, write_resolved
 from modules.config.usage import MACRO, Usage, reached_by
 

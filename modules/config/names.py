@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from gin import config as gin_config
 
-from modules.config.files import Binding, Location, Macro, Reference, UnquotedValue, references
+from modules.config.parsing import UnquotedValue
+from modules.config.statements import Binding, Location, Macro, Reference, references
 from modules.core.checks import ConfigurationError, nearest
 
 REQUIRED = "gin.REQUIRED"

@@ -113,3 +113,9 @@ class NoiseSource(Protocol):
 
     def child(self, name: str) -> NoiseSource:
         """An independent source, for a part of the work."""
+
+    def take(self, rows: Tensor | slice) -> NoiseSource:
+        """The numbers of some of the rows."""
+
+    def to(self, device: torch.device) -> NoiseSource:
+        """The same numbers, made on a device."""

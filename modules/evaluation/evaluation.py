@@ -30,6 +30,7 @@ from modules.report.measured import Measured
 from modules.report.protocol import described
 from modules.runtime.runtime import Runtime
 from modules.runtime.signals import SamplingStoppedError
+from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
 from modules.sampling.indexed import diverged, not_finite, sample_batches
 from modules.schedules.base import Schedule
@@ -183,6 +184,7 @@ class Evaluator:
         asked = labels
         if labels is None and self.num_classes:
             labels = torch.arange(evaluation.num) % self.num_classes
+        draw = Draw.of_seed(seed, evaluation.num, labels)
         for metric in evaluation.metrics:
             metric.clear()
             self._give_references(metric)
@@ -191,15 +193,7 @@ class Evaluator:
         kept = {kind: Rows() for kind in kinds} if bootstrap else {}
         mine = torch.arange(evaluation.num)[runtime.rank :: runtime.num_processes]
         batches = sample_batches(
-            generation,
-            energy,
-            initializer,
-            schedule,
-            mine,
-            None if labels is None else labels[mine],
-            seed,
-            runtime,
-            evaluation.batch_size,
+            generation, energy, initializer, schedule, draw, mine, runtime, evaluation.batch_size
         )
         lost = 0
         bar = tqdm(total=len(mine), unit="img", disable=not (progress and runtime.is_main))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import gin
 import torch
@@ -10,12 +11,15 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from modules.core.checks import (
+    Check,
     ConfigurationError,
+    check_attributes,
     check_bool,
     check_callable,
     check_compiler,
     check_instance,
     check_number,
+    optional,
 )
 from modules.core.tensors import expand_as
 from modules.core.types import Batch, LossOutput, NoiseSource, Transition
@@ -29,6 +33,16 @@ from modules.methods.base import Method
 from modules.samplers.base import Sampler
 from modules.schedules.base import Schedule
 from modules.schedules.forward import independent_pair, shared_noise_pair
+
+_CHECKS: dict[str, Check] = {
+    "sampler": partial(check_instance, kind=Sampler),
+    "shared_noise": check_bool,
+    "energy_loss": check_callable,
+    "initializer_loss": check_callable,
+    "warm_start": optional(partial(check_instance, kind=WarmStart)),
+    "label_dropout": partial(check_number, low=0, high=1),
+    "save_memory": check_bool,
+}
 
 
 @gin.register
@@ -65,21 +79,14 @@ class RecoveryLikelihood(Method):
         compile: bool = False,
     ) -> None:
         super().__init__(energy, initializer, schedule)
-        check_instance("RecoveryLikelihood.sampler", sampler, Sampler)
-        check_bool("RecoveryLikelihood.shared_noise", shared_noise)
-        check_instance("RecoveryLikelihood.warm_start", warm_start, (WarmStart, type(None)))
-        check_number("RecoveryLikelihood.label_dropout", label_dropout, low=0, high=1)
-        check_bool("RecoveryLikelihood.save_memory", save_memory)
+        self.sampler, self.shared_noise, self.label_dropout = sampler, shared_noise, label_dropout
+        self.energy_loss = RecoveryLikelihoodLoss() if energy_loss is None else energy_loss
+        self.initializer_loss = CooperativeLoss() if initializer_loss is None else initializer_loss
+        self.warm_start, self.save_memory = warm_start, save_memory
+        check_attributes(self, _CHECKS)
         check_bool("RecoveryLikelihood.compile", compile)
         if compile:
             check_compiler("RecoveryLikelihood.compile")
-        self.sampler, self.shared_noise, self.label_dropout = sampler, shared_noise, label_dropout
-        self.save_memory = save_memory
-        self.energy_loss = RecoveryLikelihoodLoss() if energy_loss is None else energy_loss
-        self.initializer_loss = CooperativeLoss() if initializer_loss is None else initializer_loss
-        check_callable("RecoveryLikelihood.energy_loss", self.energy_loss)
-        check_callable("RecoveryLikelihood.initializer_loss", self.initializer_loss)
-        self.warm_start = warm_start
         self._initializer_learns = "initializer" in self.networks()
         if warm_start is not None and not self._initializer_learns:
             raise ConfigurationError("RecoveryLikelihood.warm_start needs an initializer that has parameters")

@@ -210,24 +210,17 @@ def _clean(
     """Clean images of the chains, of the data (for --start noise too: x_t is theirs) or drawn; and labels."""
     import torch
 
+    from modules.sampling.draw import Draw
     from modules.sampling.indexed import sample_batches
 
     method, runtime = trained.method, trained.runtime
     classes = method.energy.num_classes
     if arguments.start == "samples":
-        label = index % classes if classes else torch.full_like(index, -1)
-        drawn = sample_batches(
-            trained.generation,
-            method.energy,
-            method.initializer,
-            method.schedule,
-            index.cpu(),
-            label.cpu(),
-            arguments.seed,
-            runtime,
-            arguments.batch_size,
-        )
-        return next(drawn)[1].x, label
+        every = torch.arange(arguments.num) % classes if classes else torch.full((arguments.num,), -1)
+        draw, which = Draw.of_seed(arguments.seed, arguments.num, every), index.cpu()
+        networks = method.energy, method.initializer, method.schedule
+        drawn = sample_batches(trained.generation, *networks, draw, which, runtime, arguments.batch_size)
+        return next(drawn)[1].x, every[which].to(runtime.device)
     examples = trained.data.open()
     rows = noise.integers("row", 0, len(examples))
     images, labels = examples.rows(rows.cpu())

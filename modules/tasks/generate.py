@@ -103,6 +103,7 @@ def _generate(
 
     from modules.report.pictures import save_samples
     from modules.report.walk_pictures import save_levels
+    from modules.sampling.draw import Draw
     from modules.sampling.indexed import diverged, not_finite, sample_batches
 
     # each process draws and writes its own images, so that memory doesn't grow with their number
@@ -113,17 +114,9 @@ def _generate(
     shown: list[tuple[Tensor, Tensor]] = []
     kept: list[tuple[Tensor, Tensor]] = []
     bar = tqdm(total=len(mine), unit="img", disable=not runtime.is_main)
-    batches = sample_batches(
-        generation,
-        trained.energy,
-        trained.initializer,
-        trained.method.schedule,
-        mine,
-        None if labels is None else labels[mine],
-        arguments.seed,
-        runtime,
-        arguments.batch_size,
-    )
+    networks = trained.energy, trained.initializer, trained.method.schedule
+    draw = Draw.of_seed(arguments.seed, num, labels)
+    batches = sample_batches(generation, *networks, draw, mine, runtime, arguments.batch_size)
     lost, written = 0, list[Path]()
     for index, drawn in batches:
         lost += not_finite(drawn.x)

@@ -10,7 +10,7 @@ import gin
 import torch
 from torch import Tensor, nn
 
-from modules.core.checks import CheckpointError, ConfigurationError, check_integer, check_number
+from modules.core.checks import CheckpointError, ConfigurationError, check_integer, check_number, nearest
 
 
 class Optimizer(ABC):
@@ -197,3 +197,21 @@ class AdamW(Optimizer):
         return torch.optim.AdamW(
             parameters, self.lr, self.betas, self.eps, weight_decay=self.weight_decay, fused=fused
         )
+
+
+def check_optimizers(networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]) -> None:
+    """Raise unless there's an Optimizer for each network, and none for anything else."""
+    for name in networks:
+        if name not in optimizers:
+            raise ConfigurationError(f'Trainer.optimizers has none for the network "{name}": add one')
+        if not isinstance(optimizers[name], Optimizer):
+            raise ConfigurationError(
+                f'Trainer.optimizers["{name}"] must be an Optimizer such as @AdamW(), '
+                f"got {optimizers[name]!r}"
+            )
+    for name in optimizers:
+        if name not in networks:
+            raise ConfigurationError(
+                f'Trainer.optimizers names "{name}", but the networks that learn are '
+                f"{', '.join(networks)}.{nearest(name, list(networks))}"
+            )

@@ -13,6 +13,7 @@ from modules.initializers.copy import CopyInitializer
 from modules.losses.likelihood import RecoveryLikelihoodLoss
 from modules.methods.recovery import RecoveryLikelihood
 from modules.samplers.langevin import Langevin
+from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
 from modules.schedules.cosine import CosineSchedule
 from modules.schedules.forward import independent_pair
@@ -86,7 +87,7 @@ def sampling_noise(recorded, num_steps=2, num_levels=6):
 
 def sampled(recorded, energy, unet, guidance, label, factor):
     generation = Generation(Langevin(num_steps=2), guidance, denoise_factor=factor)
-    return generation.sample(energy, unet, CosineSchedule(), label, sampling_noise(recorded), (3, 32, 32)).x
+    return generation.sample(energy, unet, CosineSchedule(), Draw(label, sampling_noise(recorded))).x
 
 
 def test_sampling_with_the_published_denoising_factor(cdrl):

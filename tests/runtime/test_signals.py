@@ -18,6 +18,7 @@ from modules.initializers.mlp import MLPInitializer
 from modules.runtime.runtime import Runtime
 from modules.runtime.signals import SamplingStoppedError, Signals
 from modules.samplers.langevin import Langevin
+from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
 from modules.sampling.indexed import sample
 from modules.schedules.cosine import CosineSchedule
@@ -81,7 +82,7 @@ def test_samples_for_others_are_given_up_too():
     networks = MLPEnergy((2,), width=8, depth=1), MLPInitializer((2,), width=8, depth=1)
     runtime.signals.code = 75
     with pytest.raises(SamplingStoppedError):
-        sample(Generation(Langevin(1)), *networks, CosineSchedule(), 4, None, 0, runtime)
+        sample(Generation(Langevin(1)), *networks, CosineSchedule(), Draw.of_seed(0, 4), runtime)
 
 
 def test_at_the_last_step_the_run_is_done(tmp_path):
