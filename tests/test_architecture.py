@@ -213,3 +213,57 @@ def test_constructors_swallow_nothing():
         if isinstance(node, ast.FunctionDef) and node.args.kwarg is not None
     ]
     assert swallowing == []
+
+
+def _calls(wanted: set[str]) -> set[tuple[str, str, str]]:
+    """Module, function and call of every call whose name, or last name, is wanted."""
+    found = set()
+    for module, tree in {**MODULES, "launch": ast.parse((ROOT / "launch.py").read_text("utf-8"))}.items():
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef):
+                for node in ast.walk(function):
+                    if isinstance(node, ast.Call):
+                        name = ast.unparse(node.func).rpartition(".")[2]
+                        computed = len(node.args) < 2 or not isinstance(node.args[1], ast.Constant)
+                        if name in wanted and (name != "getattr" or computed):
+                            found.add((module, function.name, name))
+    return found
+
+
+def test_a_string_becomes_code_in_two_functions():
+    """Nothing else imports by a name, runs a file, or looks up an attribute of a module by a name.
+
+    The other attributes with computed names are a record's fields and a component's own arguments.
+    """
+    by_name = {"import_module", "__import__", "resolve_name", "spec_from_file_location", "exec_module"}
+    by_name |= {"run_path", "run_module", "load_module", "attrgetter", "methodcaller", "getattr"}
+    assert _calls(by_name) == {
+        ("modules.core.code", "module_named", "import_module"),
+        ("modules.core.code", "object_named", "resolve_name"),
+        ("modules.core.code", "object_named", "getattr"),
+        ("modules.core.code", "_of_file", "spec_from_file_location"),  # of module_named
+        ("modules.core.code", "_of_file", "exec_module"),
+        ("modules.core.checks", "check_attributes", "getattr"),
+        ("modules.core.types", "map", "getattr"),
+        ("modules.report.protocol", "described", "getattr"),
+    }
+
+
+def test_who_names_code():
+    """What the two functions are given: the project's own modules, the user's words of this command, and
+    parameters that a saved configuration may not give."""
+    assert {(module, function) for module, function, _ in _calls({"module_named", "object_named"})} == {
+        ("launch", "_run"),  # a task of the project
+        ("modules.core.lazy", "get"),
+        ("modules.core.lazy", "exports"),
+        ("modules.config.imports", "_import_own"),
+        ("modules.config.imports", "import_user_module"),  # --import, or an import of a gin file
+        ("modules.tasks.chains", "_judge"),  # --judge
+        ("modules.features.module", "_built"),
+    }
+    components = [
+        node
+        for node in ast.walk(MODULES["modules.features.module"])
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "code_parameters"
+    ]
+    assert [ast.literal_eval(node.value) for node in components] == [("model", "arguments")]

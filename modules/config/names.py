@@ -53,6 +53,12 @@ def parameters(full: str) -> list[str] | None:
     return [name for name, p in signature.parameters.items() if p.kind is not p.VAR_POSITIONAL]
 
 
+def code_parameters(full: str) -> tuple[str, ...]:
+    """Those parameters of a registered class whose values become code, as the class says itself."""
+    found = None if full.startswith("gin.") else gin_config._REGISTRY[full].wrapped
+    return getattr(found, "code_parameters", ())
+
+
 def key(binding: Binding) -> Key:
     """What identifies the parameter: two bindings of one key override each other."""
     if binding.is_macro:

@@ -32,7 +32,7 @@ from modules.runtime.runtime import Runtime
 from modules.runtime.signals import SamplingStoppedError
 from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
-from modules.sampling.indexed import sample_batches
+from modules.sampling.indexed import diverged, not_finite, sample_batches
 from modules.schedules.base import Schedule
 
 
@@ -195,15 +195,14 @@ class Evaluator:
         batches = sample_batches(
             generation, energy, initializer, schedule, draw, mine, runtime, evaluation.batch_size
         )
-        diverged = 0
+        lost = 0
         bar = tqdm(total=len(mine), unit="img", disable=not (progress and runtime.is_main))
         stopped = False
         try:
             for index, drawn in batches:
                 bar.update(len(index))
-                good = drawn.x.flatten(1).isfinite().all(1).cpu()
-                if not good.all():
-                    diverged += int((~good).sum())
+                if bad := not_finite(drawn.x):
+                    lost += bad
                     continue
                 seen = self.views.of(prepared(drawn.x), kinds)
                 for kind, rows in kept.items():
@@ -218,11 +217,9 @@ class Evaluator:
         # agreed on before anything is joined: no process waits for one that has stopped
         if runtime.any(stopped):
             raise SamplingStoppedError
-        diverged = int(runtime.sum(torch.tensor(diverged, device=runtime.device)))
-        if diverged:
-            raise DataError(
-                f"{diverged} of {evaluation.num} samples are not finite: the sampler has diverged"
-            )
+        lost = int(runtime.sum(torch.tensor(lost, device=runtime.device)))
+        if lost:
+            raise diverged(lost, evaluation.num)
         for metric in evaluation.metrics:
             if isinstance(metric, GridKL):
                 self._add_density(metric, energy, schedule)

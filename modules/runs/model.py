@@ -18,7 +18,7 @@ from modules.initializers.base import Initializer
 from modules.runtime.runtime import Runtime
 from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation, Sampled
-from modules.sampling.indexed import sample
+from modules.sampling.indexed import diverged, not_finite, sample
 from modules.schedules.base import Schedule
 
 
@@ -105,7 +105,14 @@ class Model(ABC):
     def draw(
         self, draw: Draw, guidance: float | None = None, batch_size: int = 256, progress: bool = False
     ) -> Sampled:
-        """What every way of sampling ends in: see modules.sampling.indexed.sample."""
+        """What every way of sampling ends in: see modules.sampling.indexed.sample.
+
+        Raises:
+            DataError: on every process, if samples of any aren't finite.
+        """
         check_integer("batch_size", batch_size, low=1)
         models = self.energy, self.initializer, self.schedule
-        return sample(self.guided(guidance), *models, draw, self.runtime, batch_size, progress)
+        drawn = sample(self.guided(guidance), *models, draw, self.runtime, batch_size, progress)
+        if lost := not_finite(drawn.x):
+            raise diverged(lost, len(drawn.x))
+        return drawn

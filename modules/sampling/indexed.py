@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from modules.core.checks import DataError
 from modules.energies.base import Energy
 from modules.initializers.base import Initializer
 from modules.runtime.runtime import Runtime
@@ -15,6 +16,19 @@ from modules.runtime.signals import SamplingStoppedError
 from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation, Sampled
 from modules.schedules.base import Schedule
+
+
+def not_finite(x: Tensor) -> int:
+    """How many of the samples (n, ...) hold a NaN or an infinity."""
+    return int((~x.flatten(1).isfinite().all(1)).sum())
+
+
+def diverged(count: int, num: int) -> DataError:
+    """The fault of samples that are not finite."""
+    return DataError(
+        f"{count} of {num} samples are not finite: the sampler has diverged: take another checkpoint, or "
+        "smaller steps"
+    )
 
 
 def sample_batches(

@@ -25,6 +25,17 @@ def load_weights(network: nn.Module, tensors: dict[str, dict[str, Tensor]], grou
     except RuntimeError as fault:
         detail = " ".join(str(fault).split())[:300]
         raise CheckpointError(f"group {group!r} doesn't fit the configured network: {detail}") from fault
+    check_finite(tensors[group], group)
+
+
+def check_finite(tensors: Mapping[str, Tensor], group: str) -> None:
+    """Raise a CheckpointError that names the first tensor of a group which holds a NaN or an infinity."""
+    for name, value in tensors.items():
+        if bad := int((~value.isfinite()).sum()):
+            raise CheckpointError(
+                f"group {group!r}: {name} has {bad:,} of {value.numel():,} values that are not finite: take "
+                "another checkpoint"
+            )
 
 
 def number_of(numbers: Mapping[str, Any], name: str, default: float) -> float:

@@ -21,7 +21,7 @@ from modules.runtime.signals import INTERRUPTED, REQUEUE
 from modules.training.divergence import Divergence
 from modules.training.ema import EMA
 from modules.training.optimizers import Optimizer, check_optimizers
-from modules.training.saved import best_of, load_weights, number_of, updates_of
+from modules.training.saved import best_of, check_finite, load_weights, number_of, updates_of
 
 _log = logging.getLogger(__name__)
 
@@ -222,6 +222,7 @@ class Training:
             state, updates = tensors.get(f"{name}_optimizer"), updates_of(numbers, name)
             if state is not None and updates is not None:
                 self.updaters[name].restore(name, state, updates)
+                check_finite(state, f"{name}_optimizer")
             elif allow_inexact:
                 _log.warning('the optimizer of the network "%s" starts anew: its state is missing', name)
             else:

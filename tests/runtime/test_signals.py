@@ -127,7 +127,8 @@ def test_the_command_line_says_how_to_go_on(tmp_path, monkeypatch, capsys, name,
     printed = capsys.readouterr()
     last = printed.err.strip().splitlines()[-1]
     assert last == (
-        "stopped by a signal after step 2, which is saved; go on: python launch.py --output run --resume"
+        "stopped by a signal after step 2, which is saved; go on: python launch.py --output run --resume "
+        f"--import {component[1]}"
     )
     assert "sample it" not in printed.out
     assert _steps(Path("run")) == ["step_00000002"]
