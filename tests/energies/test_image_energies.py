@@ -284,7 +284,7 @@ def _compare(run, energy: UNetEnergy, tolerance: float) -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_slopes_are_the_eager_ones() -> None:
     """In one graph, and learnt from by one ordinary backward."""
-    energy = _made("U-Net", "residual", 0.3)
+    energy = _awake(UNetEnergy(IMAGE, 3, "residual", 0.3, 8, (1, 1), 1, (), groups=4))
     _compare(torch.compile(energy.slopes, dynamic=False, fullgraph=True), energy, 1e-11)
 
 
