@@ -19,6 +19,10 @@ def to_bytes(images: Tensor) -> Tensor:
 
 
 def dequantized(images: Tensor, grey_values: int, noise: NoiseSource) -> Tensor:
-    """images (b, ...) of n grey values k·2/(n-1) - 1, spread evenly over each value's step 2/(n-1)."""
+    """images (b, ...) of n grey values k·2/(n-1) - 1, spread evenly over each value's step 2/(n-1).
+
+    The nearest value is spread, so that steps meet where 17 values, say, were stored as bytes.
+    """
     u = noise.uniform("dequantization", tuple(images.shape[1:]))
-    return images + (u - 0.5) * (2 / (grey_values - 1))
+    whole = ((images + 1) * ((grey_values - 1) / 2)).round()
+    return (whole + (u - 0.5)) * (2 / (grey_values - 1)) - 1

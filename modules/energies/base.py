@@ -65,5 +65,7 @@ class Energy(nn.Module, ABC):
         with torch.enable_grad():
             x, logsnr = x.detach().requires_grad_(), logsnr.detach().requires_grad_()
             value = self(x, level(logsnr), label)
-            in_x, in_level = torch.autograd.grad(value.sum(), (x, logsnr), create_graph=True)
+            in_x, in_level = torch.autograd.grad(
+                value.sum(), (x, logsnr), create_graph=True, materialize_grads=True
+            )  # zeros where E doesn't look at the level
         return Slopes(value, in_x, in_level)

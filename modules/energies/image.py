@@ -196,7 +196,8 @@ class NetworkEnergy(ImageEnergy):
             def pull(g: Tensor) -> tuple[Tensor, Tensor | None]:
                 inputs = (at, level) if with_level else (at,)
                 with torch.enable_grad():
-                    found = torch.autograd.grad(out, inputs, g, create_graph=learning)
+                    # zeros where the network doesn't look at the level
+                    found = torch.autograd.grad(out, inputs, g, create_graph=learning, materialize_grads=True)
                 return found[0], found[1] if with_level else None
 
             return (out if learning else out.detach()), pull

@@ -64,11 +64,11 @@ class NormalizedEnergy(Energy):
         return of_energy - math.prod(self.shape) * half + self._c(logsnr, label)[1]
 
     def potential(self, x: Tensor, logsnr: Tensor, label: Tensor | None = None) -> Tensor:
-        """U (b,) of x (b, *shape), noisy to λ (b,): -log p_λ(x) in nats, once calibrated."""
+        """U (b,) of x (b, *shape), noisy to λ (b,): -log p_λ(x) in nats, once calibrated; differentiable."""
         sigma = torch.sigmoid(-logsnr).sqrt()
         c, _ = self._c(logsnr, label)
         index = torch.zeros_like(logsnr, dtype=torch.int64) if label is None else label + 1
-        value = self.energy.at(level(logsnr), label)(x) / sigma
+        value = self.energy(x, level(logsnr), label) / sigma
         return value + math.prod(self.shape) * sigma.log() + c - self.constant[index]
 
     def _c(self, logsnr: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -64,7 +64,11 @@ class OneEnergy(Method):
         label_dropout: float = 0.1,
     ) -> None:
         super().__init__(energy, initializer, schedule)
-        check_instance("OneEnergy.schedule", schedule, ScoreSchedule)
+        if not isinstance(schedule, ScoreSchedule):
+            raise ConfigurationError(
+                f"OneEnergy.schedule must know all levels, and {type(schedule).__name__} has a fixed ladder: "
+                "set OneEnergy.schedule = @ContinuousSchedule()"
+            )
         check_instance("OneEnergy.sampler", sampler, Sampler)
         check_instance("OneEnergy.score", score, (ScoreMatching, type(None)))
         check_instance("OneEnergy.level_score", level_score, (LevelScore, type(None)))

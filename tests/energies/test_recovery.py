@@ -13,13 +13,14 @@ from modules.core.types import Transition
 from modules.energies.analytic import MixtureEnergy
 from modules.energies.recovery import RecoveryPotential
 from modules.samplers.langevin import Langevin
+from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.cosine import CosineSchedule
 from modules.schedules.subsampled_linear import SubsampledLinearSchedule
 from tests.gaussian_oracle import ENERGY, MEAN, VARIANCE
 
 torch.set_num_threads(1)
 
-SCHEDULES = [CosineSchedule(), SubsampledLinearSchedule()]
+SCHEDULES = [CosineSchedule(), SubsampledLinearSchedule(), ContinuousSchedule()]
 
 
 def _rows(schedule, t: int, count: int) -> Transition:
@@ -29,16 +30,15 @@ def _rows(schedule, t: int, count: int) -> Transition:
 def _posterior(c: Transition, x_t: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and precision of y given x_t (2,), both (2,), by conditioning the joint Gaussian (y, x_t).
 
-    x_t has the mean alpha_t m and the variance alpha_t² v + sigma_t²; its covariance with y = alpha_ts x_s
-    is the variance of y. At the top y = x_s is independent of x_t.
+    x_t has the mean alpha_t m and the variance alpha_t² v + sigma_t²; its covariance with x_s is alpha_ts
+    times the variance of x_s, of which y = y_scale x_s. At a top without tether y is independent of x_t.
     """
     c = c.map(lambda v: v[0])
-    var_s = c.alpha_s**2 * VARIANCE + c.sigma_s**2
-    if c.is_top:
-        return c.alpha_s * MEAN, 1 / var_s
-    var_t = c.alpha_t**2 * VARIANCE + c.sigma_t**2
-    cov = c.alpha_ts**2 * var_s
-    return c.alpha_t * MEAN + cov / var_t * (x_t - c.alpha_t * MEAN), 1 / (cov - cov**2 / var_t)
+    var_s, center = c.alpha_s**2 * VARIANCE + c.sigma_s**2, c.alpha_s * MEAN
+    if not c.is_top:
+        var_t, cov = c.alpha_t**2 * VARIANCE + c.sigma_t**2, c.alpha_ts * var_s
+        center, var_s = center + cov / var_t * (x_t - c.alpha_t * MEAN), var_s - cov**2 / var_t
+    return c.y_scale * center, 1 / (c.y_scale**2 * var_s)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
@@ -51,6 +51,17 @@ def test_potential_is_the_posterior_of_gaussian_data(schedule, t: int) -> None:
     assert potential.grad(mean[None]).abs().max() < 1e-9 * precision.max()
     hessian = torch.autograd.functional.hessian(lambda y: potential(y[None]).sum(), mean + 0.1)
     torch.testing.assert_close(hessian, torch.diag(precision), rtol=1e-9, atol=1e-9)
+
+
+def test_the_published_tether_is_as_it_was_to_the_bit() -> None:
+    """In the y of spec §2 the stretch is 1: U = E/s² + ||y - x_t||²/(2σ_t²), as computed in float32."""
+    for schedule in SCHEDULES[:2]:
+        c = schedule.transition(torch.tensor([1, 2, 5, 6]))
+        y, x_t = torch.randn(2, 4, 2, generator=torch.Generator().manual_seed(0))
+        precision = 1 / c.sigma_ts**2 * (~c.is_top)
+        energy = ENERGY.at(c)
+        wanted = energy(y) * (1 / c.energy_scale) + 0.5 * precision * ((y - x_t) ** 2).sum(1)
+        assert torch.equal(RecoveryPotential(energy, c, x_t)(y), wanted)
 
 
 def test_levels_mix_in_a_batch_and_the_top_ignores_x_t() -> None:

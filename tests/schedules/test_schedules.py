@@ -11,6 +11,7 @@ import torch
 from modules.core.checks import ConfigurationError
 from modules.core.types import Transition
 from modules.schedules.base import Schedule
+from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.cosine import CosineSchedule
 from modules.schedules.linear import LinearSchedule
 from modules.schedules.subsampled_linear import SubsampledLinearSchedule
@@ -27,6 +28,10 @@ LADDERS = [
     SubsampledLinearSchedule(num_levels=12),
     LinearSchedule(),
     LinearSchedule(num_levels=10, beta_min=0.01, beta_max=0.3),
+    LinearSchedule(num_used=25),
+    ContinuousSchedule(),
+    ContinuousSchedule(num_levels=1),
+    ContinuousSchedule(num_levels=25, logsnr_max=6.0, logsnr_min=-3.0),
 ]
 every_ladder = pytest.mark.parametrize("schedule", LADDERS, ids=lambda s: f"{type(s).__name__}{s.num_levels}")
 
@@ -183,6 +188,7 @@ def test_ladders_differ() -> None:
         CosineSchedule(logsnr_min=-5.0),
         SubsampledLinearSchedule(),
         LinearSchedule(6),
+        ContinuousSchedule(),
     )
     for other in others:
         assert not CosineSchedule().same_as(other) and not other.same_as(CosineSchedule())
@@ -202,6 +208,12 @@ def test_ladders_differ() -> None:
         (lambda: LinearSchedule(1), ["LinearSchedule.num_levels", "at least 2"]),
         (lambda: LinearSchedule(beta_min=0), ["LinearSchedule.beta_min", "above 0"]),
         (lambda: LinearSchedule(beta_max=1.0), ["LinearSchedule.beta_max", "0.999"]),
+        (lambda: LinearSchedule(10, num_used=11), ["LinearSchedule.num_used", "at most 10"]),
+        (lambda: LinearSchedule(10).with_levels(11), ["--ladder 11", "trained on 10 levels"]),
+        (lambda: ContinuousSchedule(0), ["ContinuousSchedule.num_levels", "at least 1"]),
+        (lambda: ContinuousSchedule(logsnr_min=10.0), ["logsnr_max - logsnr_min", "above 0"]),
+        (lambda: CosineSchedule().with_levels(12), ["the 6 levels of a CosineSchedule", "--ladder"]),
+        (lambda: SubsampledLinearSchedule(3).with_levels(3), ["the 3 levels", "--ladder"]),
     ],
 )
 def test_faults_are_named(make, words: list[str]) -> None:
