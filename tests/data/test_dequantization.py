@@ -98,7 +98,7 @@ def test_faults_are_named() -> None:
     points = Checkerboard().open()
     for make, words in (
         (
-            lambda: TrainingStream(Checkerboard().open(), 8, 0, dequantize=True),
+            lambda: TrainingStream(points, 8, 0, dequantize=True),
             ["whole grey values", "set it to"],
         ),
         (lambda: _stream("yes"), ["dequantize", "True or False"]),
