@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ if str(ROOT) not in sys.path:  # started from elsewhere, or by a launcher
 
 import modules.tasks  # noqa: E402
 from modules.core.checks import ConfigurationError, UserError, nearest, one_line  # noqa: E402
+from modules.core.code import leave_the_working_folder, module_named  # noqa: E402
 
 EXAMPLES = """\
 examples:
@@ -99,7 +99,7 @@ def _run(argv: list[str]) -> int:
         listed = ", ".join(known)
         raise ConfigurationError(f"--task {name}: no such task.{nearest(name, list(known))} Tasks: {listed}")
     _check_gin_config()
-    task = importlib.import_module(f"modules.tasks.{name}")
+    task = module_named(f"modules.tasks.{name}")
     parser = _Parser(
         prog="launch.py",
         description="Train energy-based models by recovery likelihood, and use what was trained.",
@@ -186,7 +186,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add(
         "--trust-imports",
         action="store_true",
-        help="import the modules that a run's folder names: for runs of your own, since it is code",
+        help="run what a run's folder names, its modules and paths to code: for runs of your own",
     )
     add("--run", metavar="DIR", help="the folder of a trained run, for the tasks that use one")
     add("--output", metavar="DIR", help="where to write (default: a new folder)")
@@ -229,4 +229,5 @@ def _unknown_argument(given: str, parser: argparse.ArgumentParser, task: str) ->
 
 
 if __name__ == "__main__":
+    leave_the_working_folder()
     sys.exit(main())

@@ -4,22 +4,36 @@
     python -m benchmarks.digits_quality --gin gin/cdrl_digits_cond.gin --guidance 0.5
 
 At --every steps and at the end draws --num digits with the averaged weights and judges them
-(benchmarks/judge_digits.py). Seconds count training alone. Beside the chain stands the initializer alone:
-the same walk with K = 0. One JSON line a judgement goes to --json.
+(benchmarks/judge_digits.py). Seconds count training alone. Beside the chain stand the proposals alone: the
+same walk with K = 0. FID is in the shipped classifier's features, against the training digits. One JSON line
+a judgement goes to --json.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from benchmarks import command, progress
-from benchmarks.judge_digits import Judge
+from benchmarks.judge_digits import Judge, real_digits
+from modules.data.quantization import to_bytes
+from modules.features.digits import DigitsClassifier
 from modules.guidance.classifier_free import ClassifierFreeGuidance
+from modules.metrics.fid import frechet_distance
 
-FIGURES = ("recognised", "as_asked", "coverage_ratio", "recall_ratio", "total_variation", "nearest_ratio")
+FIGURES = (
+    "fid",
+    "recognised",
+    "as_asked",
+    "coverage_ratio",
+    "recall_ratio",
+    "total_variation",
+    "nearest_ratio",
+)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -29,7 +43,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _measure(arguments: argparse.Namespace) -> None:
-    judge = Judge.fit()
+    judge, distance = Judge.fit(), _distance()
     print(f"real held-out digits: recognised {judge.recognised_real:.3f}")
     for seed in arguments.seeds:
         trainer = progress.build(arguments, seed)
@@ -42,7 +56,20 @@ def _measure(arguments: argparse.Namespace) -> None:
         for training, seconds in progress.train(trainer, arguments.every):
             place = {"seed": seed, "step": training.num_steps_done, "seconds": round(seconds, 1)}
             for walk, drawn in progress.walks(trainer, training, guidance, arguments.num, labels):
-                progress.record(arguments, FIGURES, judge(drawn.x, labels), {**place, "walk": walk})
+                figures = {"fid": distance(drawn.x), **judge(drawn.x, labels)}
+                progress.record(arguments, FIGURES, figures, {**place, "walk": walk})
+
+
+def _distance() -> Callable[[Tensor], float]:
+    """The Fréchet distance of digits (n, 1, 8, 8) to the training digits, in the classifier's features."""
+    features = DigitsClassifier().open((1, 8, 8), torch.device("cpu"))
+
+    def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+        found = features.extract(to_bytes(x)).features
+        return found.double().mean(0), found.double().T.cov()
+
+    real = moments(real_digits("train")[0])
+    return lambda x: frechet_distance(*moments(x), *real)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from modules import config
 from modules.guidance.base import Guidance
+from modules.initializers.own import OwnInitializer
 from modules.samplers.langevin import Langevin
+from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation, Sampled
 from modules.sampling.indexed import sample
 from modules.training.state import Training
@@ -63,15 +65,20 @@ def train(trainer: Trainer, every: int) -> Iterator[tuple[Training, float]]:
 def walks(
     trainer: Trainer, training: Training, guidance: Guidance, num: int, labels: Tensor | None
 ) -> Iterator[tuple[str, Sampled]]:
-    """Samples of the averaged weights: the configured walk, and the initializer's alone (K = 0, r = 0)."""
+    """Samples of the averaged weights: the configured walk, and the proposals' alone (K = 0).
+
+    The proposals of an initializer network end without the denoising step, which is the energy's.
+    """
     energy, initializer = trainer.method.models(training.ready_averages())
     configured = trainer.generation
     made = {"chain": Generation(configured.sampler, guidance, configured.denoise_factor)}
-    if "initializer" in training.networks:
-        made["proposals"] = Generation(Langevin(num_steps=0), guidance, denoise_factor=0.0)
+    if "initializer" in training.networks or isinstance(initializer, OwnInitializer):
+        factor = configured.denoise_factor if isinstance(initializer, OwnInitializer) else 0.0
+        made["proposals"] = Generation(Langevin(num_steps=0), guidance, denoise_factor=factor)
     schedule, runtime = trainer.method.schedule, trainer.runtime
+    draw = Draw.of_seed(trainer.seed, num, labels)
     for name, generation in made.items():
-        yield name, sample(generation, energy, initializer, schedule, num, labels, trainer.seed, runtime)
+        yield name, sample(generation, energy, initializer, schedule, draw, runtime)
 
 
 def print_head(seed: int, names: Sequence[str]) -> None:

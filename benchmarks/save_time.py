@@ -59,7 +59,7 @@ def measure(trainer: Trainer, num_steps: int, folder: Path) -> dict[str, list[fl
     examples = trainer.data.open()
     training = Training(trainer.method, trainer.optimizers, trainer.ema, trainer.runtime, trainer.seed)
     stream = trainer.stream(examples)
-    diary, rows = Diary(trainer, folder, 0, examples), trainer.micro_rows()
+    diary, rows = Diary(folder, training, trainer.num_steps, trainer.batch_size), trainer.micro_rows()
     seconds: dict[str, list[float]] = {"step": [], "save": [], "curves": []}
     try:
         for number, batches in zip(range(5 + num_steps), stream.iterate(0, rows), strict=False):
@@ -67,7 +67,7 @@ def measure(trainer: Trainer, num_steps: int, folder: Path) -> dict[str, list[fl
             figures, outputs = training.step(batches, rows)
             seconds["step"].append(time.perf_counter() - began)
             diary.watch(figures, outputs)
-            diary.log(training)
+            diary.log()
             if number % 5 == 4:
                 for name, act in (
                     ("save", lambda: trainer.save(folder, training, examples)),

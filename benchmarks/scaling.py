@@ -26,6 +26,7 @@ from modules.energies.resnet import CooperativeResNet
 from modules.guidance.none import NoGuidance
 from modules.initializers.unet import UNet
 from modules.samplers.langevin import Langevin
+from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
 from modules.schedules.cosine import CosineSchedule
 
@@ -72,11 +73,9 @@ def _work(axis: str, value: int) -> Callable[[], object]:
     if axis == "levels, T (sampling)":
         method = _case().method().eval()
         generation = Generation(Langevin(5), NoGuidance(), denoise_factor=0.0)
-        noise, label = Noise(0, torch.arange(16)), torch.full((16,), -1)
+        draw = Draw(torch.full((16,), -1), Noise(0, torch.arange(16)))
         schedule = CosineSchedule(value)
-        return lambda: generation.sample(
-            method.energy, method.initializer, schedule, label, noise, method.energy.shape
-        )
+        return lambda: generation.sample(method.energy, method.initializer, schedule, draw)
     name = {
         "batch size": "batch_size",
         "steps of a chain, K": "num_steps",

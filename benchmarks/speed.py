@@ -38,6 +38,7 @@ from modules.energies.recovery import RecoveryPotential
 from modules.guidance.none import NoGuidance
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
+from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
 from modules.training.ema import EMA
 from modules.training.optimizers import AdamW
@@ -97,9 +98,8 @@ class Fast:
         noise = Noise(0, torch.arange(num, device=device), stream="sample")
         method = self.method
         with self.runtime.autocast():
-            self.generation.sample(
-                method.energy, method.initializer, method.schedule, label, noise, method.energy.shape
-            )
+            draw = Draw(label, noise)
+            self.generation.sample(method.energy, method.initializer, method.schedule, draw)
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, object]:

@@ -43,3 +43,11 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = ["--set", "NUM_STEPS=1", "--set", "Trainer.sample_every=0"]
     assert launch.main(["--gin", str(folder / "tiny.gin"), "--output", str(folder / "run"), *settings]) == 0
     return folder / "run"
+
+
+@pytest.fixture
+def same_generator():
+    """Nobody draws from the global generator."""
+    before = torch.get_rng_state()
+    yield
+    assert torch.equal(torch.get_rng_state(), before)

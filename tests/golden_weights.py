@@ -5,21 +5,23 @@ The recorded key names are those of the published checkpoints (CDRL), or of a pl
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from modules.energies.dense_resnet import DenseResNet
 from modules.energies.drl_resnet import RecoveryResNet
 from modules.energies.resnet import CooperativeResNet
+from modules.initializers.mlp import MLPInitializer
 from modules.initializers.unet import UNet
 from modules.layers.residual import ResidualBlock
 from modules.layers.spectral import SpectralNormalized, converge
 
 Golden = dict[str, Tensor]
 _FOLDER = Path(__file__).parent / "golden"
-_IMAGE = (3, 32, 32)
 
 
 def golden(name: str) -> Golden:
@@ -32,10 +34,28 @@ def golden_label(recorded: Tensor) -> Tensor:
     return recorded - 1
 
 
+def image_shape(recorded: Golden) -> tuple[int, int, int]:
+    """(channels, height, width) of the recorded images."""
+    channels, height, width = recorded["in.x"].shape[1:]
+    return channels, height, width
+
+
+def _numbers(recorded: Golden, pattern: str) -> list[tuple[int, ...]]:
+    """The numbers in the recorded names that begin with `pattern`, each tuple once, in order."""
+    found = (re.match(pattern, key) for key in recorded)
+    return sorted({tuple(map(int, match.groups())) for match in found if match})
+
+
 def load_cdrl_energy(recorded: Golden) -> CooperativeResNet:
-    """The recorded CDRL energy, conditional where the recording is; u and v as they come."""
+    """The recorded CDRL energy, of the sizes that its tensors have; u and v as they come."""
     classes = recorded["ebm.y_map.weight_orig"].shape[1] - 1 if "ebm.y_map.weight_orig" in recorded else 0
-    net = CooperativeResNet(_IMAGE, classes, channels=16, channel_mult=(1, 2, 2, 2), num_blocks=1)
+    channels = recorded["ebm.module_list.0.weight_orig"].shape[0]
+    blocks = [i for (i,) in _numbers(recorded, r"ebm\.module_list\.(\d+)\.conv1")]
+    # a pool between levels takes an index too
+    firsts = [i for i in blocks if i - 1 not in blocks]
+    mult = [recorded[f"ebm.module_list.{i}.conv1.bias"].shape[0] // channels for i in firsts]
+    num_blocks = len(blocks) // len(firsts)
+    net = CooperativeResNet(image_shape(recorded), classes, channels, mult, num_blocks)
     names: dict[str, nn.Module | None] = {
         "module_list.0": net.stem,
         "temb_map1": net.embedding.dense1,
@@ -68,9 +88,15 @@ def _read(layer: nn.Module, recorded: Golden, prefix: str) -> set[str]:
 
 
 def load_cdrl_unet(recorded: Golden) -> UNet:
-    """The recorded CDRL initializer, conditional where the recording is."""
+    """The recorded CDRL initializer, of the sizes that its tensors have."""
     classes = recorded["unet.y_mlp.0.weight"].shape[1] - 1 if "unet.y_mlp.0.weight" in recorded else 0
-    net = UNet(_IMAGE, classes, dim=32, dim_mults=(1, 1), num_blocks=1)
+    shape, dim = image_shape(recorded), recorded["unet.init_conv.weight"].shape[0]
+    down = _numbers(recorded, r"unet\.downs\.(\d+)\.(\d+)\.")
+    up = _numbers(recorded, r"unet\.ups\.(\d+)\.(\d+)\.")
+    attentions = {level for level, _ in _numbers(recorded, r"unet\.downs\.(\d+)\.(\d+)\.to_qkv")}
+    mults = [recorded[f"unet.downs.{level}.{i}.conv1.bias"].shape[0] // dim for level, i in down if i == 0]
+    last = _numbers(recorded, rf"unet\.downs\.({len(mults) - 1})\.(\d+)\.conv1")  # without a resampling
+    net = UNet(shape, classes, dim, mults, len(last), [shape[1] // 2**level for level in attentions])
     names: dict[str, nn.Module | None] = {
         "init_conv": net.stem,
         "time_mlp.1": net.embedding.dense1,
@@ -78,22 +104,15 @@ def load_cdrl_unet(recorded: Golden) -> UNet:
         "y_mlp.0": net.embedding.label,
         "norm": net.norm,
         "final_conv": net.head,
-    }
-    # recorded by level, in call order; ours flat: a level's entries are blocks, attentions, a resampling
-    stages = {
-        "downs.0": [net.down[0], net.down[1]],
-        "downs.1": [net.down[2]],
-        "ups.0": [net.up[0], net.up[1], net.up[2]],
-        "ups.1": [net.up[3], net.up[4]],
-    }
-    for level, members in stages.items():
-        parts = [part for m in members for part in (m.block, m.attention) if part is not None]
-        names |= {f"{level}.{i}": part for i, part in enumerate(parts)}
-    names |= {
         "mid_block1": net.middle1.block,
         "mid_attn": net.middle1.attention,
         "mid_block2": net.middle2,
     }
+    # recorded by level, in call order; ours flat
+    for way, places, stages in (("downs", down, net.down), ("ups", up, net.up)):
+        parts = [part for stage in stages for part in (stage.block, stage.attention) if part is not None]
+        for (level, i), part in zip(places, parts, strict=True):
+            names[f"{way}.{level}.{i}"] = part
     state: dict[str, Tensor] = {}
     prefixes = {id(module): name for name, module in net.named_modules()}
     renamed = {"mlp.1": "film", "res_conv": "shortcut", "to_qkv": "qkv", "to_out": "out"}
@@ -111,9 +130,66 @@ def load_cdrl_unet(recorded: Golden) -> UNet:
     return net.eval()
 
 
+def load_toy_energy(recorded: Golden) -> DenseResNet:
+    """The recorded energy of CDRL's toy; u and v as they come."""
+    width = recorded["ebm.module_list.0.bias"].shape[0]
+    blocks = _numbers(recorded, r"ebm\.module_list\.(\d+)\.conv1")
+    mult = [recorded[f"ebm.module_list.{i}.conv1.bias"].shape[0] // width for (i,) in blocks]
+    net = DenseResNet((recorded["in.x"].shape[1],), width=width, width_mult=mult)
+    names = {
+        "module_list.0": net.stem,
+        "temb_map1": net.embedding.dense1,
+        "temb_map2": net.embedding.dense2,
+        "final_dense": net.head,
+    }
+    inner = {"conv1": "dense1", "conv2": "dense2", "temb_map": "time", "short_cut": "shortcut"}
+    for (i,), block in zip(blocks, net.blocks, strict=True):
+        names |= {f"module_list.{i}.{old}": getattr(block, new) for old, new in inner.items()}
+        with torch.no_grad():
+            block.gain.copy_(recorded[f"ebm.module_list.{i}.g"].flatten())
+    left = {k for k in recorded if k.startswith("ebm.") and not k.endswith(".g")}
+    for name, layer in names.items():
+        if layer is not None:
+            left -= _read(layer, recorded, f"ebm.{name}.")
+    assert not left, f"left over: {sorted(left)}"
+    return net.eval()
+
+
+def load_toy_initializer(recorded: Golden) -> MLPInitializer:
+    """The recorded initializer of CDRL's toy, whose last layer has no bias: ours is zero."""
+    width, size = recorded["p.h1.weight"].shape
+    embed_width, embed_dim = recorded["p.temb_map.0.weight"].shape
+    net = MLPInitializer(
+        (size,), width=width, depth=1, embed_dim=embed_dim, embed_width=embed_width, groups=32
+    )
+    names = {
+        "h1": "stem",
+        "temb_map.0": "embedding.dense1",
+        "temb_map.2": "embedding.dense2",
+        "final_dense": "head",
+        "module_list.0.mlp.1": "blocks.0.film",
+        "module_list.0.conv1": "blocks.0.dense1",
+        "module_list.0.conv2": "blocks.0.dense2",
+        "module_list.0.norm1": "blocks.0.norm1",
+        "module_list.0.norm2": "blocks.0.norm2",
+    }
+    state = {}
+    for key, value in recorded.items():
+        if key.startswith("p."):
+            name, kind = key.removeprefix("p.").rsplit(".", 1)
+            state[f"{names[name]}.{kind}"] = value
+    net.load_state_dict({"head.bias": torch.zeros(size), **state})  # strict: every tensor on both sides
+    return net.eval()
+
+
 def load_drl_energy(recorded: Golden) -> RecoveryResNet:
     """The recorded DRL energy. The vectors u and v weren't recorded, only that they had converged."""
-    net = RecoveryResNet(_IMAGE, channels=16, channel_mult=(1, 2, 2, 2), num_blocks=1)
+    channels = recorded["stem.weight"].shape[0]
+    places = _numbers(recorded, r"levels\.(\d+)\.(\d+)\.conv1")
+    mult = [recorded[f"levels.{level}.0.conv1.bias"].shape[0] // channels for level, i in places if i == 0]
+    net = RecoveryResNet(
+        image_shape(recorded), channels=channels, channel_mult=mult, num_blocks=len(places) // len(mult)
+    )
     blocks = [stage for stage in net.stages if isinstance(stage, ResidualBlock)]
     names: dict[str, nn.Module | None] = {
         "stem": net.stem,
@@ -121,9 +197,9 @@ def load_drl_energy(recorded: Golden) -> RecoveryResNet:
         "embed.1": net.embedding.dense2,
         "head": net.head,
     }
-    for i, block in enumerate(blocks):
+    for (level, i), block in zip(places, blocks, strict=True):
         for part in ("conv1", "conv2", "time", "shortcut"):
-            names[f"levels.{i}.0.{part}"] = getattr(block, part)
+            names[f"levels.{level}.{i}.{part}"] = getattr(block, part)
     with torch.no_grad():
         for name, layer in names.items():
             if layer is None:
@@ -132,7 +208,7 @@ def load_drl_energy(recorded: Golden) -> RecoveryResNet:
             layer.bias.copy_(recorded[f"{name}.bias"])
             if isinstance(layer, SpectralNormalized):
                 assert layer.bounded == bool(recorded[f"{name}.lower_bound"])
-        for i, block in enumerate(blocks):
-            block.gain.copy_(recorded[f"levels.{i}.0.conv2.scale"])
+        for (level, i), block in zip(places, blocks, strict=True):
+            block.gain.copy_(recorded[f"levels.{level}.{i}.conv2.scale"])
     converge(net, tolerance=1e-9, max_iterations=10_000)
     return net.eval()

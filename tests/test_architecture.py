@@ -19,6 +19,10 @@ ROOMS = (
 )
 
 
+Imports = dict[str, dict[str, int]]
+"""Of each module of the project the modules of the project that it imports, and in which line."""
+
+
 def _modules() -> dict[str, ast.Module]:
     """Dotted name -> syntax tree of every file in modules/."""
     found = {}
@@ -33,29 +37,50 @@ MODULES = _modules()
 
 
 def _imports(tree: ast.AST) -> list[tuple[str, int]]:
-    """Names and lines of all imports, inside functions too, but for those that only a type checker makes."""
+    """Names and lines of all imports, those inside functions and those for a type checker alone included."""
     found = []
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-            continue
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: a relative import"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
             found += [(name if name in MODULES else str(node.module), node.lineno) for name in names]
-        else:
-            found += _imports(node)
     return found
+
+
+def _project(modules: dict[str, ast.Module]) -> Imports:
+    """The imports of the project's own modules; the empty package above them all is nobody's."""
+    return {
+        module: {name: line for name, line in _imports(tree) if name.startswith("modules.")}
+        for module, tree in modules.items()
+    }
+
+
+IMPORTS = _project(MODULES)
 
 
 def _room(module: str) -> str:
     return module.split(".")[1]
 
 
-def _project_imports(module: str) -> list[tuple[str, int]]:
-    """Of the project's own modules; the empty package above them all is nobody's."""
-    return [(name, line) for name, line in _imports(MODULES[module]) if name.startswith("modules.")]
+def _climbing(imports: Imports) -> list[str]:
+    """The imports that go up."""
+    return [
+        f"{module}:{line} imports {name}"
+        for module, names in imports.items()
+        for name, line in names.items()
+        if ROOMS.index(_room(name)) > ROOMS.index(_room(module))
+    ]
+
+
+def _circle(imports: Imports) -> list[str]:
+    """The modules of a circle of imports, the first one again at its end; none: there is no circle."""
+    try:
+        TopologicalSorter({module: set(names) - {module} for module, names in imports.items()}).prepare()
+    except CycleError as fault:
+        return fault.args[1]
+    return []
 
 
 def test_every_file_is_in_a_room():
@@ -64,23 +89,42 @@ def test_every_file_is_in_a_room():
 
 
 def test_imports_go_down():
-    climbing = [
-        f"{module}:{line} imports {name}"
-        for module in MODULES
-        if module != "modules"
-        for name, line in _project_imports(module)
-        if ROOMS.index(_room(name)) > ROOMS.index(_room(module))
-    ]
-    assert climbing == []
+    assert sum(map(len, IMPORTS.values())) > 300  # they are read at all
+    assert _climbing(IMPORTS) == []
 
 
 def test_imports_make_no_circle():
-    graph = {module: {name for name, _ in _project_imports(module)} - {module} for module in MODULES}
-    assert sum(map(len, graph.values())) > 100  # the tables are read at all
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as fault:
-        pytest.fail(f"a circle of imports: {' -> '.join(fault.args[1])}")
+    assert _circle(IMPORTS) == []
+
+
+WAYS = {
+    "at the top": "import {room}.{file}",
+    "of a name": "from {room}.{file} import Thing",
+    "of a file": "from {room} import {file}",
+    "in a function": "def f():\n    from {room}.{file} import Thing",
+    "for types alone": "if TYPE_CHECKING:\n    from {room}.{file} import Thing",
+}
+
+
+def _planted(module: str, way: str, room: str, file: str) -> Imports:
+    """The house with an import more in one of its files."""
+    more = _project({module: ast.parse(WAYS[way].format(room=room, file=file))})[module]
+    assert set(more) == {f"{room}.{file}"} and not set(more) & set(IMPORTS[module])
+    return {**IMPORTS, module: {**IMPORTS[module], **more}}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_import_that_goes_up_is_found(way: str):
+    [found] = _climbing(_planted("modules.samplers.base", way, "modules.training", "trainer"))
+    assert found.startswith("modules.samplers.base:") and found.endswith(" modules.training.trainer")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_circle_inside_a_room_is_found(way: str):
+    """langevin.py imports base.py: were it imported back, neither would read on its own."""
+    planted = _planted("modules.samplers.base", way, "modules.samplers", "langevin")
+    assert _climbing(planted) == []
+    assert set(_circle(planted)) == {"modules.samplers.base", "modules.samplers.langevin"}
 
 
 def _users(package: str) -> set[str]:
@@ -169,3 +213,57 @@ def test_constructors_swallow_nothing():
         if isinstance(node, ast.FunctionDef) and node.args.kwarg is not None
     ]
     assert swallowing == []
+
+
+def _calls(wanted: set[str]) -> set[tuple[str, str, str]]:
+    """Module, function and call of every call whose name, or last name, is wanted."""
+    found = set()
+    for module, tree in {**MODULES, "launch": ast.parse((ROOT / "launch.py").read_text("utf-8"))}.items():
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef):
+                for node in ast.walk(function):
+                    if isinstance(node, ast.Call):
+                        name = ast.unparse(node.func).rpartition(".")[2]
+                        computed = len(node.args) < 2 or not isinstance(node.args[1], ast.Constant)
+                        if name in wanted and (name != "getattr" or computed):
+                            found.add((module, function.name, name))
+    return found
+
+
+def test_a_string_becomes_code_in_two_functions():
+    """Nothing else imports by a name, runs a file, or looks up an attribute of a module by a name.
+
+    The other attributes with computed names are a record's fields and a component's own arguments.
+    """
+    by_name = {"import_module", "__import__", "resolve_name", "spec_from_file_location", "exec_module"}
+    by_name |= {"run_path", "run_module", "load_module", "attrgetter", "methodcaller", "getattr"}
+    assert _calls(by_name) == {
+        ("modules.core.code", "module_named", "import_module"),
+        ("modules.core.code", "object_named", "resolve_name"),
+        ("modules.core.code", "object_named", "getattr"),
+        ("modules.core.code", "_of_file", "spec_from_file_location"),  # of module_named
+        ("modules.core.code", "_of_file", "exec_module"),
+        ("modules.core.checks", "check_attributes", "getattr"),
+        ("modules.core.types", "map", "getattr"),
+        ("modules.report.protocol", "described", "getattr"),
+    }
+
+
+def test_who_names_code():
+    """What the two functions are given: the project's own modules, the user's words of this command, and
+    parameters that a saved configuration may not give."""
+    assert {(module, function) for module, function, _ in _calls({"module_named", "object_named"})} == {
+        ("launch", "_run"),  # a task of the project
+        ("modules.core.lazy", "get"),
+        ("modules.core.lazy", "exports"),
+        ("modules.config.imports", "_import_own"),
+        ("modules.config.imports", "import_user_module"),  # --import, or an import of a gin file
+        ("modules.tasks.chains", "_judge"),  # --judge
+        ("modules.features.module", "_built"),
+    }
+    components = [
+        node
+        for node in ast.walk(MODULES["modules.features.module"])
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "code_parameters"
+    ]
+    assert [ast.literal_eval(node.value) for node in components] == [("model", "arguments")]

@@ -19,6 +19,7 @@ from modules.core.checks import ConfigurationError
 from modules.core.types import Transition
 from modules.energies.analytic import GaussianEnergy, MixtureEnergy
 from modules.energies.base import Energy
+from modules.energies.dense_resnet import DenseResNet
 from modules.energies.drl_resnet import RecoveryResNet
 from modules.energies.image import NetworkEnergy
 from modules.energies.mlp import MLPEnergy
@@ -57,6 +58,7 @@ class Bent(nn.Module):
 
 ENERGIES: dict[type, Callable[[int], Energy]] = {
     CooperativeResNet: lambda n: CooperativeResNet(IMAGE, n, **SMALL_NET),
+    DenseResNet: lambda n: DenseResNet((3,), n, width=8, width_mult=(1, 2)),
     RecoveryResNet: lambda n: RecoveryResNet(IMAGE, n, attention_resolutions=(4,), **SMALL_NET),
     MLPEnergy: lambda n: MLPEnergy((3,), n, width=16, depth=1),
     GaussianEnergy: lambda n: GaussianEnergy((3,), 0.2, 0.5),

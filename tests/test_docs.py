@@ -1,16 +1,69 @@
-"""What the documents show works as it stands."""
+"""What the documents show works as it stands, and what they link to and name is there."""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
+import pytest
 import torch
 
 from modules.energies.recovery import RecoveryPotential, energy_and_grad
 from modules.schedules.cosine import CosineSchedule
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = {str(path.relative_to(ROOT)): path for path in (ROOT / "README.md", *sorted(DOCS.glob("*.md")))}
+
+
+def _read(page: str) -> str:
+    return PAGES[page].read_text(encoding="utf-8")
+
+
+def _anchors(text: str) -> set[str]:
+    """What headings are linked by: lower case, punctuation dropped, spaces as hyphens."""
+    text = re.sub(r"```.*?```", "", text, flags=re.S)
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    targets = re.findall(r"\]\(([^)\s]+)\)", _read(page))
+    broken = []
+    for target in targets:
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (PAGES[page].parent / name).resolve() if name else PAGES[page]
+        if not path.is_file() or (anchor and anchor not in _anchors(path.read_text(encoding="utf-8"))):
+            broken.append(target)
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_are_named_exist(page: str) -> None:
+    """`modules/...`, `gin/...` and the like, in words and in commands."""
+    named = re.findall(r"\b(?:modules|gin|tests|benchmarks|docs)/[\w./-]*\w", _read(page))
+    scripts = [f"{name.replace('.', '/')}.py" for name in re.findall(r"-m (benchmarks\.\w+)", _read(page))]
+    assert [name for name in [*named, *scripts] if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_imports_are_from_rooms(page: str) -> None:
+    """Users import from rooms, and the rooms have what the pages take from them."""
+    for block in re.findall(r"```python\n(.*?)```", _read(page), re.S):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("modules"):
+                assert str(node.module).count(".") <= 1, ast.unparse(node)
+                exec(ast.unparse(node), {})
+
+
+def test_every_page_is_linked_from_the_readme_and_the_readme_is_short() -> None:
+    text = _read("README.md")
+    assert [page for page in PAGES if page != "README.md" and f"]({page})" not in text] == []
+    assert len(text.splitlines()) <= 150
 
 
 def test_the_energy_of_the_page_on_speed() -> None:

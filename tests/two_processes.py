@@ -45,6 +45,7 @@ from modules.metrics.recognised import Recognised
 from modules.metrics.sliced_wasserstein import SlicedWasserstein
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
+from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
 from modules.sampling.indexed import sample
 from modules.schedules.cosine import CosineSchedule
@@ -139,8 +140,8 @@ def drawn(num: int) -> Tensor:
     model = method("cdrl").double()
     labels = torch.arange(num) % 10
     generation = Generation(Langevin(2))
-    runtime = Runtime()
-    return sample(generation, *model.models({}), model.schedule, num, labels, 5, runtime, 2, torch.float64).x
+    draw = Draw.of_seed(5, num, labels, dtype=torch.float64)
+    return sample(generation, *model.models({}), model.schedule, draw, Runtime(), 2).x
 
 
 def measured(runtime: Runtime) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from modules.core.checks import ConfigurationError, DataError
 from modules.core.noise import Noise
@@ -54,8 +54,30 @@ def interpolated(images: Tensor, noise: Noise) -> Tensor:
     return 0.5 * (images + images[others % len(images)])
 
 
+def constant(images: Tensor, noise: Noise) -> Tensor:
+    """One grey for all pixels of an image, uniform in [-1, 1]."""
+    return (2 * noise.uniform("grey", (1,) * (images.ndim - 1)) - 1).expand_as(images)
+
+
+def shuffled(images: Tensor, noise: Noise) -> Tensor:
+    """Each image's own values in a random order."""
+    flat = images.flatten(1)
+    return flat.gather(1, noise.uniform("order", tuple(flat.shape[1:])).argsort(1)).view_as(images)
+
+
+def shifted(images: Tensor, noise: Noise) -> Tensor:
+    """Moved by two pixels left, right, up or down; what comes in is what was at the edge."""
+    if images.ndim != 4:
+        raise ConfigurationError(f"only images can be shifted, not points of shape {tuple(images.shape[1:])}")
+    wide = pad(images, (2, 2, 2, 2), mode="replicate")
+    height, width = images.shape[2:]
+    places = ((2, 0), (2, 4), (0, 2), (4, 2))
+    moved = torch.stack([wide[..., y : y + height, x : x + width] for y, x in places], 1)
+    return moved[torch.arange(len(images)), noise.integers("direction", 0, 4)]
+
+
 MADE: dict[str, Callable[[Tensor, Noise], Tensor]] = {
-    made.__name__: made for made in (uniform, gaussian, inverted, interpolated)
+    made.__name__: made for made in (uniform, gaussian, inverted, interpolated, constant, shuffled, shifted)
 }
 """Outliers made from inliers (n, *shape): name -> function."""
 

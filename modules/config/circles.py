@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from modules.config import names
-from modules.config.files import Binding, Macro, references
+from modules.config.statements import Binding, Macro, references
 from modules.config.usage import MACRO, Node, reached_by
 from modules.core.checks import ConfigurationError
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from modules.config import names
-from modules.config.files import Binding, Location, Reference, references
 from modules.config.sizes import is_too_large
+from modules.config.statements import Binding, Location, Reference, references
 from modules.core import checks
 from modules.core.checks import ConfigurationError, UserError, in_short
 
@@ -47,7 +47,7 @@ def construction_fault(error: Exception, effective: Mapping[names.Key, Binding])
         )
 
     if isinstance(error, UserError):
-        kind = next(c for c in type(error).__mro__ if getattr(checks, c.__name__, None) is c)
+        kind = next(c for c in type(error).__mro__ if vars(checks).get(c.__name__) is c)
         binding = finder.named_in(message)
         if binding is None:
             own = bool(component) and message.startswith(f"{component}.")

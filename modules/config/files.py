@@ -1,111 +1,23 @@
-"""Reading gin files: what each statement says and where it stands, before any name in it is looked up.
+"""Reading gin files and overrides: what they say and where, before any name in it is looked up.
 
-gin's own parser reads the statements; here they keep their file and line, includes are followed (each
-file once, however many parts include it) and overrides that stand above an include are an error.
+Includes are followed, each file once, however many parts include it; what stands above an include that sets
+it again is an error.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import tokenize
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from gin import config_parser
 
+from modules.config.parsing import DEEPEST, binding_of, parse
+from modules.config.statements import Binding, Import, Location, Statements
 from modules.core.checks import ConfigurationError, nearest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DEEPEST = 50  # lists within lists of a value, includes within includes
-
-
-@dataclass(frozen=True)
-class Location:
-    """Where a statement stands: a line of a file, or a text of the command line."""
-
-    name: str
-    line: int | None = None  # none on the command line
-
-    def __str__(self) -> str:
-        return self.name if self.line is None else f"{self.name}:{self.line}"
-
-
-@dataclass(frozen=True)
-class Reference:
-    """@scope/Name or @scope/Name(); the second form is the object that the call makes."""
-
-    scope: str
-    name: str
-    called: bool
-
-    def __str__(self) -> str:
-        return f"@{self.scoped_name}{'()' if self.called else ''}"
-
-    @property
-    def scoped_name(self) -> str:
-        return f"{self.scope}/{self.name}" if self.scope else self.name
-
-
-@dataclass(frozen=True)
-class Macro:
-    """%NAME: the value that NAME is set to elsewhere."""
-
-    name: str
-
-    def __str__(self) -> str:
-        return f"%{self.name}"
-
-
-@dataclass(frozen=True)
-class Binding:
-    """`scope/name.parameter = value`; a macro `NAME = value` has no parameter and its scope in its name."""
-
-    scope: str
-    name: str
-    parameter: str
-    value: Any
-    location: Location
-    origin: str  # "command" (--set), "file" (--gin), "part" (an include), "saved" (a run's own text)
-
-    def __str__(self) -> str:
-        scoped = f"{self.scope}/{self.name}" if self.scope else self.name
-        return f"{scoped}.{self.parameter}" if self.parameter else scoped
-
-    @property
-    def is_macro(self) -> bool:
-        return not self.parameter
-
-
-@dataclass(frozen=True)
-class Import:
-    """`import module` in a gin file."""
-
-    module: str
-    location: Location
-
-
-@dataclass
-class Statements:
-    """All that the given files say, in the order in which it takes effect."""
-
-    bindings: list[Binding] = field(default_factory=list)
-    imports: list[Import] = field(default_factory=list)
-
-
-def references(value: Any) -> Iterator[Reference | Macro]:
-    """Every reference and macro in a value, inside lists, tuples and dicts too."""
-    if isinstance(value, (Reference, Macro)):
-        yield value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from references(key)
-            yield from references(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from references(item)
 
 
 def read_files(files: Sequence[str | os.PathLike[str]]) -> Statements:
@@ -124,7 +36,7 @@ def read_files(files: Sequence[str | os.PathLike[str]]) -> Statements:
 def read_text(text: str, name: str) -> Statements:
     """The statements of a run's saved text, which stands alone: neither imports nor includes are followed."""
     statements = Statements()
-    for statement in _parse(text, name):
+    for statement in parse(text, name):
         location = Location(name, statement.location.line_num)
         if isinstance(statement, config_parser.ImportStatement):
             raise ConfigurationError(
@@ -134,7 +46,7 @@ def read_text(text: str, name: str) -> Statements:
         if isinstance(statement, config_parser.IncludeStatement):
             raise ConfigurationError(f"{location}: a saved configuration includes no other file")
         if isinstance(statement, config_parser.BindingStatement):
-            statements.bindings.append(_binding(statement, location, "saved"))
+            statements.bindings.append(binding_of(statement, location, "saved"))
     return statements
 
 
@@ -149,10 +61,10 @@ def read_overrides(overrides: Sequence[str]) -> list[Binding]:
             raise ConfigurationError(f'{name} lacks a name or "=": write --set "{example}=VALUE"')
         if not value.strip():
             raise ConfigurationError(f'{name} lacks a value: write --set "{key.strip()}=VALUE"')
-        parsed = list(_parse(text, name, numbered=False))
+        parsed = list(parse(text, name, numbered=False))
         if len(parsed) != 1 or not isinstance(parsed[0], config_parser.BindingStatement):
             raise ConfigurationError(f'{name} must be one binding: write --set "Name.parameter=value"')
-        bindings.append(_binding(parsed[0], Location(name), "command"))
+        bindings.append(binding_of(parsed[0], Location(name), "command"))
     return bindings
 
 
@@ -162,17 +74,6 @@ def shown(path: Path) -> str:
         if path.is_relative_to(base):
             return str(path.relative_to(base))
     return str(path)
-
-
-class _Delegate(config_parser.ParserDelegate):
-    """Keeps references as they are written: names are looked up later, when everything is imported."""
-
-    def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Reference:
-        scope, _, name = scoped_configurable_name.rpartition("/")
-        return Reference(scope, name, evaluate)
-
-    def macro(self, macro_name: str) -> Macro:
-        return Macro(macro_name)
 
 
 def _read_file(
@@ -186,10 +87,10 @@ def _read_file(
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{name}: not readable as a gin file: {_one_line(str(error))}") from error
     own: list[Binding] = []
-    for statement in _parse(text, name):
+    for statement in parse(text, name):
         location = Location(name, statement.location.line_num)
         if isinstance(statement, config_parser.BindingStatement):
-            binding = _binding(statement, location, origin)
+            binding = binding_of(statement, location, origin)
             own.append(binding)
             statements.bindings.append(binding)
         elif isinstance(statement, config_parser.ImportStatement):
@@ -222,82 +123,6 @@ def _check_overwritten(own: Sequence[Binding], included: Sequence[Binding], incl
                 f"{binding.location}: {binding} is overwritten by {new[str(binding)].location}, which line "
                 f"{include.line} includes: write it below the include"
             )
-
-
-def _binding(statement: config_parser.BindingStatement, location: Location, origin: str) -> Binding:
-    scope, name, parameter, value, _ = statement
-    if not parameter and scope:
-        scope, name = "", f"{scope}/{name}"
-    return Binding(scope, name, parameter, value, location, origin)
-
-
-def _parse(text: str, name: str, numbered: bool = True) -> Iterator[Any]:
-    """gin's statements of `text`; what its parser refuses becomes one line with the statement's place."""
-    line = 1
-    try:
-        parser = config_parser.ConfigParser(text, _Delegate())
-        while True:
-            line = parser.current_token.start[0]
-            statement = parser.parse_statement()
-            if statement is None:
-                return
-            if isinstance(statement, config_parser.BindingStatement):
-                _check_depth(statement.value)
-            yield statement
-    except (SyntaxError, tokenize.TokenError) as error:
-        raise _syntax_fault(error, text, name, line if numbered else None) from error
-    except (RecursionError, TypeError, ValueError) as error:  # the latter from a list as a key, a byte 0
-        deep = isinstance(error, RecursionError)
-        message = f"more than {DEEPEST} lists within each other" if deep else str(error)
-        place = Location(name, _first_line(text, line) if numbered else None)
-        raise ConfigurationError(f"{place}: {message}") from error
-
-
-def _first_line(text: str, line: int) -> int:
-    """The first line from `line` on that holds more than a comment."""
-    lines = text.splitlines()
-    while line < len(lines) and not lines[line - 1].split("#")[0].strip():
-        line += 1
-    return line
-
-
-def _check_depth(value: Any, depth: int = 0) -> None:
-    if depth > DEEPEST:
-        raise RecursionError
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_depth(key, depth + 1)
-            _check_depth(item, depth + 1)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _check_depth(item, depth + 1)
-
-
-def _syntax_fault(
-    error: SyntaxError | tokenize.TokenError, text: str, name: str, line: int | None
-) -> ConfigurationError:
-    lines = text.splitlines()
-    if isinstance(error, tokenize.TokenError):
-        # The tokenizer gave up at the end of the text; the reader looks for where it began.
-        line = None if line is None else _first_line(text, line)
-        message = "a bracket or a string that starts here is not closed"
-    else:
-        message = (error.msg or "it is not gin").split("\n")[0].strip().rstrip(".")
-        if line is not None and error.lineno:
-            line = error.lineno
-        token = re.search(r"Failed to parse token '(.*)'", error.msg or "", re.DOTALL)
-        if token:
-            return UnquotedValue(Location(name, line), token.group(1)[:100])
-    content = lines[line - 1].strip()[:100] if line is not None and line <= len(lines) else ""
-    return ConfigurationError(f"{Location(name, line)}: {message}" + (f": {content}" if content else ""))
-
-
-class UnquotedValue(ConfigurationError):
-    """A bare word where a value is meant: a reference without @, a macro without %, or a lone string."""
-
-    def __init__(self, location: Location, word: str) -> None:
-        self.location, self.word = location, word
-        super().__init__(f'{location}: {word} is no value: strings need quotes: "{word}"')
 
 
 def _find(name: str, folders: Sequence[Path]) -> Path | None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import pkgutil
-import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
 
 import modules
 from modules.config.files import shown
+from modules.core import code
 from modules.core.checks import ConfigurationError, nearest
+from modules.core.code import module_named
 
 COMPONENTS = (
     "data",
@@ -60,22 +59,22 @@ def import_user_module(name: str, place: str) -> str:
         if not path.is_file():
             beside = [file.name for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
             raise ConfigurationError(f"{place}: no such file {name}.{nearest(path.name, beside)}")
-        _import_path(path, place)
+        try:
+            module_named(str(path))
+        except Exception as error:
+            raise _import_fault(place, error) from error
         return str(path)
     if not all(part.isidentifier() for part in name.split(".")):
         raise ConfigurationError(
             f"{place}: {name} is no module: give a module path such as my.module, or a .py file"
         )
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.append(folder)
     try:
-        importlib.import_module(name)
+        module_named(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
             raise _import_fault(place, error) from error
         raise ConfigurationError(
-            f"{place}: no module {error.name!r} in {folder} or among the installed packages; "
+            f"{place}: no module {error.name!r} in {Path.cwd()} or among the installed packages; "
             f"give a module path such as my.module, or a .py file"
         ) from error
     except Exception as error:
@@ -83,42 +82,15 @@ def import_user_module(name: str, place: str) -> str:
     return name
 
 
-def is_imported(name: str) -> bool:
-    """Whether a module, by its path or .py file, is in use here already: importing it runs nothing."""
-    if not name.endswith(".py"):
-        return name in sys.modules
-    return any(getattr(module, "__file__", None) == name for module in list(sys.modules.values()))
-
-
 def _import_own(name: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
+        return module_named(name)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "modules":
             raise
         raise ConfigurationError(
             f"{name} needs the package {error.name!r}, which is not installed: pip install -e ."
         ) from error
-
-
-def _import_path(path: Path, place: str) -> None:
-    """Import the file `path` once, under its own name unless another module has it."""
-    if is_imported(str(path)):
-        return
-    name, count = path.stem, 1
-    while name in sys.modules:
-        count += 1
-        name = f"{path.stem}_{count}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigurationError(f"{place}: {path.name} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise _import_fault(place, error) from error
 
 
 def _import_fault(place: str, error: Exception) -> ConfigurationError:
@@ -128,7 +100,8 @@ def _import_fault(place: str, error: Exception) -> ConfigurationError:
         message, where = error.msg, f"{shown(Path(error.filename))}:{error.lineno}"
     else:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<")]
-        own = [f for f in frames if Path(f.filename).resolve() != Path(__file__).resolve()]
+        machinery = {Path(__file__).resolve(), Path(code.__file__).resolve()}
+        own = [f for f in frames if Path(f.filename).resolve() not in machinery]
         frame = next((f for f in own if "importlib" not in f.filename), None)
         where = f"{shown(Path(frame.filename))}:{frame.lineno}" if frame else ""
     return ConfigurationError(f"{place}: {where}: {type(error).__name__}: {message}")

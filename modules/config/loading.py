@@ -28,20 +28,13 @@ from gin import config as gin_config
 
 from modules.config import names
 from modules.config.circles import check_component_circles, check_macro_circles
+from modules.config.code import check_code
 from modules.config.faults import construction_fault
-from modules.config.files import (
-    Binding,
-    Macro,
-    Reference,
-    Statements,
-    UnquotedValue,
-    read_files,
-    read_overrides,
-    read_text,
-    references,
-)
+from modules.config.files import read_files, read_overrides, read_text
 from modules.config.imports import import_components, import_user_module
+from modules.config.parsing import UnquotedValue
 from modules.config.sizes import weights_within_memory
+from modules.config.statements import Binding, Macro, Reference, Statements, references
 from modules.config.text import write, write_resolved
 from modules.config.usage import MACRO, Usage, reached_by
 
@@ -71,28 +64,33 @@ def load(
 
 
 def load_text(
-    text: str, overrides: Sequence[str] = (), imports: Sequence[str] = (), name: str = "config.gin"
+    text: str,
+    overrides: Sequence[str] = (),
+    imports: Sequence[str] = (),
+    name: str = "config.gin",
+    trusted: bool = False,
 ) -> Config:
     """The configuration of a run's saved text, `Config.text`; `name` stands for it in errors.
 
     The text may hold no import statement: it runs no code. A run's own imports are kept beside it (see
     `Config.imports`), and whoever trusts the run passes them here as `imports`. Bindings of the text that
-    nothing uses are no fault: a task builds a part of what training built.
+    nothing uses are no fault: a task builds a part of what training built. What it says is data: a path to
+    code in it is refused, unless it is `trusted`.
     """
     try:
         statements = read_text(text, name)
         statements.bindings += read_overrides(overrides)
     except UnquotedValue as fault:
         raise _unquoted(fault, imports) from fault
-    return _configuration(statements, imports)
+    return _configuration(statements, imports, trusted)
 
 
-def _configuration(statements: Statements, imports: Sequence[str]) -> Config:
+def _configuration(statements: Statements, imports: Sequence[str], trusted: bool = False) -> Config:
     imported = _import(imports)
     for statement in statements.imports:
         place = f"{statement.location}: import {statement.module}"
         imported.append(import_user_module(statement.module, place))
-    return Config(statements.bindings, tuple(dict.fromkeys(imported)))
+    return Config(statements.bindings, tuple(dict.fromkeys(imported)), trusted)
 
 
 def _import(imports: Sequence[str]) -> list[str]:
@@ -113,10 +111,12 @@ class Config:
         text: all its bindings as one gin text without imports; `load_text` reads it back.
     """
 
-    def __init__(self, bindings: Sequence[Binding], imports: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, bindings: Sequence[Binding], imports: tuple[str, ...] = (), trusted: bool = False
+    ) -> None:
         for binding in bindings:
             names.check_names(binding)
-        self.imports = imports
+        self.imports, self._trusted = imports, trusted
         names.check_doubled(bindings)
         self._all = list(bindings)
         self._effective = {names.key(binding): binding for binding in bindings}
@@ -135,6 +135,8 @@ class Config:
         scope, _, component = name.rpartition("/")
         full = names.full_name(component, f"build({name!r})")
         check_component_circles((scope, full), self._effective, dict(arguments or {}))
+        if not self._trusted:
+            check_code([(scope, full)], self._effective)
         self._roots.append((scope, full))
         self._activate()
         call = gin.get_configurable(f"{scope}/{full}" if scope else full)
@@ -170,9 +172,12 @@ class Config:
             raise ConfigurationError(f"nothing is bound to {key}.{nearest(key, known)}")
         self._activate()
         value = _to_gin(binding.value)
-        for reference in references(binding.value):
-            self._roots.append(reached_by(reference, scope, binding.location))
-            check_component_circles(self._roots[-1], self._effective, ())
+        roots = [reached_by(reference, scope, binding.location) for reference in references(binding.value)]
+        for root in roots:
+            self._roots.append(root)
+            check_component_circles(root, self._effective, ())
+        if not self._trusted:
+            check_code(roots, self._effective)
         gin_config._OPERATIVE_CONFIG.setdefault(node, {})[parameter if name else "value"] = value
         try:
             with gin.config_scope(scope or None), weights_within_memory():
@@ -181,6 +186,12 @@ class Config:
             raise construction_fault(error, self._effective) from error
         finally:
             self._record()
+
+    @property
+    def names_code(self) -> bool:
+        """Whether it binds what becomes code: its saved text needs to be trusted, or to be told again."""
+        keys = [(full, parameter) for _, full, parameter in self._effective if parameter]
+        return any(parameter in names.code_parameters(full) for full, parameter in keys)
 
     def check_used(self) -> None:
         """Raise on the first binding that had no effect on what was built, with its place.

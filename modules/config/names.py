@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from gin import config as gin_config
 
-from modules.config.files import Binding, Location, Macro, Reference, UnquotedValue, references
+from modules.config.parsing import UnquotedValue
+from modules.config.statements import Binding, Location, Macro, Reference, references
 from modules.core.checks import ConfigurationError, nearest
 
 REQUIRED = "gin.REQUIRED"
@@ -50,6 +51,12 @@ def parameters(full: str) -> list[str] | None:
     if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
         return None
     return [name for name, p in signature.parameters.items() if p.kind is not p.VAR_POSITIONAL]
+
+
+def code_parameters(full: str) -> tuple[str, ...]:
+    """Those parameters of a registered class whose values become code, as the class says itself."""
+    found = None if full.startswith("gin.") else gin_config._REGISTRY[full].wrapped
+    return getattr(found, "code_parameters", ())
 
 
 def key(binding: Binding) -> Key:

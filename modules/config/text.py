@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modules.config import names
-from modules.config.files import Binding, Macro, Reference
+from modules.config.statements import Binding, Macro, Reference
 
 WIDTH = 100
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from modules.config import names
-from modules.config.files import Binding, Location, Macro, Reference, references
+from modules.config.statements import Binding, Location, Macro, Reference, references
 from modules.core.checks import ConfigurationError, nearest
 
 Node = tuple[str, str]

@@ -11,6 +11,6 @@ __getattr__, __dir__, __all__ = exports(
         ),
         "noise": "Noise",
         "tensors": "expand_as norm_per_sample sum_per_sample",
-        "types": "Batch Chain EnergyFn LossOutput NoiseSource Potential Transition",
+        "types": "Batch Chain EnergyFn LossOutput NoiseSource Potential SelfDifferentiating Transition",
     },
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,26 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
         hint = nearest(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
         listed = ", ".join(repr(c) for c in choices)
         raise ConfigurationError(f"{name} must be one of {listed}, got {in_short(value)}.{hint}")
+
+
+Check = Callable[[str, Any], None]
+"""What raises a ConfigurationError that names a value, unless the value is right."""
+
+
+def optional(check: Check) -> Check:
+    """The check, which None passes too."""
+
+    def of_some(name: str, value: Any) -> None:
+        if value is not None:
+            check(name, value)
+
+    return of_some
+
+
+def check_attributes(thing: object, checks: Mapping[str, Check]) -> None:
+    """Make of each attribute named the check beside it; messages name it Class.attribute."""
+    for name, check in checks.items():
+        check(f"{type(thing).__name__}.{name}", getattr(thing, name))
 
 
 def check_compiler(name: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable
 from typing import Any
+
+from modules.core.code import module_named
 
 
 def exports(
@@ -22,7 +23,7 @@ def exports(
     def get(name: str) -> Any:
         if name not in files:
             raise AttributeError(f"module {room!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"{room}.{files[name]}"), name)
+        value = vars(module_named(f"{room}.{files[name]}"))[name]
         setattr(sys.modules[room], name, value)
         return value
 

@@ -57,6 +57,14 @@ class Noise:
         """An independent source for the same rows and step."""
         return Noise(self.seed, self.rows, self.step, f"{self.stream}/{name}", self.dtype)
 
+    def take(self, rows: Tensor | slice) -> Noise:
+        """The numbers of some of the rows."""
+        return Noise(self.seed, self.rows[rows], self.step, self.stream, self.dtype)
+
+    def to(self, device: torch.device) -> Noise:
+        """The same numbers, made on a device."""
+        return Noise(self.seed, self.rows.to(device), self.step, self.stream, self.dtype)
+
     def _words(self, purpose: str, count: int, draws: range) -> Tensor:
         """32-bit words (len(draws), b, count), int64."""
         digest = hashlib.blake2b(f"{self.seed}|{self.stream}|{purpose}".encode(), digest_size=8).digest()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 EnergyFn = Callable[[Tensor], Tensor]
@@ -60,11 +61,15 @@ class Chain:
 
 @dataclass(frozen=True)
 class LossOutput:
-    """One scalar loss per trained network, and per-sample figures (b,) to be watched by level."""
+    """One scalar loss per trained network, and per-sample figures (b,) to be watched by level.
+
+    `shown` holds samples for a picture by name: the first rows of the batch, detached.
+    """
 
     losses: dict[str, Tensor]
     t: Tensor
     watch: dict[str, Tensor] = field(default_factory=dict)
+    shown: dict[str, Tensor] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -91,6 +96,13 @@ class Potential(Protocol):
         """U (b,) and ∇U, detached."""
 
 
+@runtime_checkable
+class Scaled(Protocol):
+    """A potential in the coordinates y = y_scale · x_s, y_scale (b,)."""
+
+    y_scale: Tensor
+
+
 class NoiseSource(Protocol):
     """Random numbers by purpose: a `modules.core.noise.Noise`, or recorded ones."""
 
@@ -108,3 +120,9 @@ class NoiseSource(Protocol):
 
     def child(self, name: str) -> NoiseSource:
         """An independent source, for a part of the work."""
+
+    def take(self, rows: Tensor | slice) -> NoiseSource:
+        """The numbers of some of the rows."""
+
+    def to(self, device: torch.device) -> NoiseSource:
+        """The same numbers, made on a device."""

@@ -149,8 +149,14 @@ def _unknown_split(source: str, split: str, known: Sequence[str]) -> DataError:
 
 
 def _may_be_hub_name(source: str) -> bool:
-    """Whether a missing path can be meant for the Hub: NAME or OWNER/NAME, where no folder OWNER is here."""
-    if not _HUB_NAME.fullmatch(source) or Path(source).suffix in _BUILDERS:
+    """Whether a missing path can be meant for the Hub: NAME or OWNER/NAME, where no folder OWNER is here.
+
+    A builder's name is none: `datasets` would read all that lies in the working folder, and by "pandas" some
+    versions of it unpickle that.
+    """
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES as builders
+
+    if source in builders or not _HUB_NAME.fullmatch(source) or Path(source).suffix in _BUILDERS:
         return False
     return "/" not in source or not Path(source).parent.exists()
 

@@ -14,6 +14,7 @@ from modules.guidance.classifier_free import ClassifierFreeGuidance
 from modules.guidance.none import NoGuidance
 from modules.runs import Run
 from modules.samplers.langevin import Langevin
+from modules.sampling.draw import Draw
 from modules.sampling.generation import Sampled
 from modules.sampling.inpainting import check_known
 
@@ -125,18 +126,10 @@ def inpaint(
     if bool(known.all()):
         raise ConfigurationError("nothing is to be found: paint over a part of the image")
     labels = _labels(run, settings.label, completions)
-    of_each = check_known(image[None], known, run.energy.shape).rows(torch.zeros(completions).long())
+    of_each = check_known(image[None], known, run.energy.shape).take(torch.zeros(completions).long())
     ready = _ready(run, completions, settings, report)
-    return ready.draw(
-        completions,
-        labels,
-        settings.guidance,
-        settings.seed,
-        settings.batch_size,
-        torch.float32,
-        progress=False,
-        known=of_each,
-    )
+    draw = Draw.of_seed(settings.seed, completions, labels, of_each)
+    return ready.draw(draw, settings.guidance, settings.batch_size)
 
 
 def _labels(run: Run, label: str, num: int) -> Tensor | None:

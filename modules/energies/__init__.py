@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = exports(
     {
         "analytic": "GaussianEnergy MixtureEnergy",
         "base": "Energy",
+        "dense_resnet": "DenseResNet",
         "drl_resnet": "RecoveryResNet",
         "frozen": "FreezableEnergy FrozenEnergy",
         "mlp": "MLPEnergy",

@@ -8,7 +8,7 @@ from functools import partial
 import gin
 from torch import Tensor, nn
 
-from modules.core.checks import ConfigurationError, check_bool, check_choice, check_integer
+from modules.core.checks import ConfigurationError, check_bool, check_choice, check_integer, check_number
 from modules.core.types import Transition
 from modules.energies.residual import ResidualEnergy
 from modules.layers.activations import activation as named_activation
@@ -42,6 +42,8 @@ class RecoveryResNet(ResidualEnergy):
         attention_resolutions: heights of feature maps with self-attention after each block: () or (16,).
         shortcut_size: kernel of the shortcuts where the width changes, 3 or 1.
         spectral_norm: off for ablations.
+        dropout: probability before the second convolution of a block, in training, its chains included; 0 in
+            the paper. Chains then ask autograd for their gradients, which takes longer.
 
     Raises:
         ConfigurationError: sizes that don't fit, or an unknown name.
@@ -61,6 +63,7 @@ class RecoveryResNet(ResidualEnergy):
         attention_resolutions: Sequence[int] = (),
         shortcut_size: int = 3,
         spectral_norm: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         act = named_activation("RecoveryResNet.activation", activation)
         final = named_activation("RecoveryResNet.final_activation", final_activation)
@@ -68,6 +71,7 @@ class RecoveryResNet(ResidualEnergy):
         check_choice("RecoveryResNet.downsample", downsample, ["average", "conv"])
         check_choice("RecoveryResNet.shortcut_size", shortcut_size, [3, 1])
         check_bool("RecoveryResNet.spectral_norm", spectral_norm)
+        check_number("RecoveryResNet.dropout", dropout, low=0, below=1)
         if not isinstance(attention_resolutions, (tuple, list)):
             raise ConfigurationError(
                 "RecoveryResNet.attention_resolutions must be a list such as (16,),"
@@ -89,6 +93,7 @@ class RecoveryResNet(ResidualEnergy):
                 bounded=True,
                 shortcut_size=shortcut_size,
                 norm_name=norm,
+                dropout=dropout,
             ),
             activation=act,
             final_activation=final,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from modules.core.tensors import sum_per_sample
 from modules.core.types import EnergyFn, Transition
 from modules.energies.base import Energy
 from modules.layers.activations import Activation
@@ -16,7 +17,7 @@ from modules.layers.stages import Stage
 
 
 class FrozenEnergy:
-    """E(y) = -<sum over pixels of final(stages(y)), head>, with all but y computed ahead.
+    """E(y) = -<sum over pixels of final(stages(y)), head> [+ ½||y||²], with all but y computed ahead.
 
     Args:
         stages: y -> features (b, c) or (b, c, h, w), in turn.
@@ -24,6 +25,7 @@ class FrozenEnergy:
         head: (b, c).
         dtype: the stages'; y is cast to it under mixed precision only.
         channels_last: the stages' memory format.
+        quadratic: whether ½||y||² is added.
     """
 
     def __init__(
@@ -33,27 +35,30 @@ class FrozenEnergy:
         head: Tensor,
         dtype: torch.dtype,
         channels_last: bool = False,
+        quadratic: bool = False,
     ) -> None:
         self.stages, self.final, self.slope = list(stages), final, -head  # of E in the features
         self.dtype, self.format = dtype, torch.channels_last if channels_last else torch.preserve_format
+        self.quadratic = quadratic
 
     def _enter(self, y: Tensor) -> Tensor:
         dtype = self.dtype if self.dtype == torch.bfloat16 else y.dtype
         return y.to(dtype, memory_format=self.format)
 
-    def _read(self, features: Tensor) -> Tensor:
+    def _read(self, features: Tensor, y: Tensor) -> Tensor:
         # summed in the head's precision, whatever that of the stages
         pixels = tuple(range(2, features.ndim))
         dtype = self.slope.dtype
         pooled = features.sum(pixels, dtype=dtype) if pixels else features.to(dtype)
-        return (pooled * self.slope).sum(1)
+        energy = (pooled * self.slope).sum(1)
+        return energy + 0.5 * sum_per_sample(y.to(dtype) ** 2) if self.quadratic else energy
 
     def __call__(self, y: Tensor) -> Tensor:
         """E (b,), differentiable."""
         h = self._enter(y)
         for stage in self.stages:
             h = stage(h)
-        return self._read(self.final(h))
+        return self._read(self.final(h), y)
 
     @torch.no_grad()
     def value_and_grad(self, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,7 +72,8 @@ class FrozenEnergy:
         g = self.final.backward(torch.empty_like(h).copy_(slope), kept)
         for pull in reversed(pulls):
             g = pull(g)
-        return self._read(out), g.to(y.dtype)
+        g = g.to(y.dtype)
+        return self._read(out, y), g + y if self.quadratic else g
 
 
 class FreezableEnergy(Energy):

@@ -35,7 +35,7 @@ class MLPEnergy(FreezableEnergy):
         num_frequencies: n > 0 also feeds sin and cos of 2^k π y, k = 0..n-1: for sharp edges.
         embed_dim: numbers of the sinusoid of λ_s.
         spectral_norm: on every dense layer but the head.
-        level_waves: radians of the sinusoid's fastest wave over all λ_s; fewer where ∂E/∂λ is learned (§13).
+        level_waves: radians of the sinusoid's fastest wave over all λ_s; 30, say, for ∂E/∂λ (§13).
         zero_head: start at E = 0, so that first chains stay near where a warm-started initializer puts them.
 
     Raises:

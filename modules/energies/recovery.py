@@ -24,7 +24,7 @@ class RecoveryPotential:
         self._energy = energy
         stretch = transition.alpha_ts / transition.y_scale
         stretch = torch.where(transition.is_top, torch.ones_like(stretch), stretch)  # at the top it may be 0
-        self._x_t = x_t / expand_as(stretch, x_t)
+        self._x_t, self.y_scale = x_t / expand_as(stretch, x_t), transition.y_scale
         self._inverse_scale = 1 / transition.energy_scale
         inverse_var = stretch**2 / transition.sigma_ts**2
         self._precision = torch.where(transition.is_top, torch.zeros_like(inverse_var), inverse_var)

@@ -70,6 +70,7 @@ class ResidualEnergy(FreezableEnergy):
         conv_downsample: by strided convolutions instead of 2x2 means.
         attention: (channels) -> attention, after each block at `attention_resolutions`.
         attention_resolutions: heights of feature maps.
+        quadratic: f has -½||y||² added.
     """
 
     def __init__(
@@ -87,8 +88,10 @@ class ResidualEnergy(FreezableEnergy):
         conv_downsample: bool = False,
         attention: Callable[[int], SelfAttention] | None = None,
         attention_resolutions: Sequence[int] = (),
+        quadratic: bool = False,
     ) -> None:
         super().__init__(shape, num_classes)
+        self.quadratic = quadratic
         owner = type(self).__name__
         widths = _widths(owner, self.shape, channels, channel_mult)
         check_integer(f"{owner}.num_blocks", num_blocks, low=1, high=1000)
@@ -124,4 +127,5 @@ class ResidualEnergy(FreezableEnergy):
             stages: list[Stage] = [ConvStage(*snapshot(self.stem, dtype))]
             stages += [cast(Freezable, stage).freeze(embedded, dtype) for stage in self.stages]
         inner = cast(ResidualBlock, self.stages[0]).conv1.weight  # the stem's is in both formats at once
-        return FrozenEnergy(stages, self.final_activation, head, dtype, not inner.is_contiguous())
+        channels_last = not inner.is_contiguous()
+        return FrozenEnergy(stages, self.final_activation, head, dtype, channels_last, self.quadratic)

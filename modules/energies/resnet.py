@@ -30,6 +30,7 @@ class CooperativeResNet(ResidualEnergy):
             is used everywhere, the end included, so that second derivatives exist.
         spectral_norm: off for ablations.
         zero_head: start at E = 0, so that first chains stay near where a warm-started initializer puts them.
+        quadratic: f has -½||y||² added, the published code's add_q, off there too.
 
     Raises:
         ConfigurationError: sizes that don't fit, named.
@@ -45,10 +46,12 @@ class CooperativeResNet(ResidualEnergy):
         activation: str = "lrelu",
         spectral_norm: bool = True,
         zero_head: bool = False,
+        quadratic: bool = False,
     ) -> None:
         act = named_activation("CooperativeResNet.activation", activation)
         final = "relu" if activation == "lrelu" else activation
         check_bool("CooperativeResNet.spectral_norm", spectral_norm)
+        check_bool("CooperativeResNet.quadratic", quadratic)
         super().__init__(
             shape,
             num_classes,
@@ -59,6 +62,7 @@ class CooperativeResNet(ResidualEnergy):
             activation=act,
             final_activation=named_activation("CooperativeResNet.activation", final),
             spectral=spectral_norm,
+            quadratic=quadratic,
         )
         check_bool("CooperativeResNet.zero_head", zero_head)
         if zero_head:

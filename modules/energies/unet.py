@@ -24,7 +24,7 @@ class UNetEnergy(ImageEnergy):
         shape: (channels, height, width), both sides divisible by 2^(levels-1).
         num_classes: labels 0..num_classes-1; 0: unconditional.
         form, data_var: see ImageEnergy.
-        dim, dim_mults, num_blocks, attention_resolutions, groups: see UNetLayers.
+        dim, dim_mults, num_blocks, attention_resolutions, groups, num_heads: see UNetLayers.
         level_waves: radians.
 
     Raises:
@@ -42,12 +42,14 @@ class UNetEnergy(ImageEnergy):
         num_blocks: int = 2,
         attention_resolutions: Sequence[int] = (16, 8),
         groups: int = 8,
+        num_heads: int = 1,
         level_waves: float = 30.0,
     ) -> None:
         super().__init__(shape, num_classes, form, data_var)
         check_number("UNetEnergy.level_waves", level_waves, above=0)
         self.level_waves = level_waves
-        self.layers = UNetLayers(
+        self.layers = UNetLayers()
+        self.layers.build(
             "UNetEnergy",
             self.shape,
             num_classes,
@@ -57,6 +59,7 @@ class UNetEnergy(ImageEnergy):
             attention_resolutions,
             dropout=0.0,
             groups=groups,
+            num_heads=num_heads,
         )
 
     def network(self, logsnr: Tensor, label: Tensor | None, with_level: bool) -> Linearized:

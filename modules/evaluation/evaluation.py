@@ -30,8 +30,9 @@ from modules.report.measured import Measured
 from modules.report.protocol import described
 from modules.runtime.runtime import Runtime
 from modules.runtime.signals import SamplingStoppedError
+from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
-from modules.sampling.indexed import sample_batches
+from modules.sampling.indexed import diverged, not_finite, sample_batches
 from modules.schedules.base import Schedule
 
 
@@ -183,6 +184,7 @@ class Evaluator:
         asked = labels
         if labels is None and self.num_classes:
             labels = torch.arange(evaluation.num) % self.num_classes
+        draw = Draw.of_seed(seed, evaluation.num, labels)
         for metric in evaluation.metrics:
             metric.clear()
             self._give_references(metric)
@@ -191,25 +193,16 @@ class Evaluator:
         kept = {kind: Rows() for kind in kinds} if bootstrap else {}
         mine = torch.arange(evaluation.num)[runtime.rank :: runtime.num_processes]
         batches = sample_batches(
-            generation,
-            energy,
-            initializer,
-            schedule,
-            mine,
-            None if labels is None else labels[mine],
-            seed,
-            runtime,
-            evaluation.batch_size,
+            generation, energy, initializer, schedule, draw, mine, runtime, evaluation.batch_size
         )
-        diverged = 0
+        lost = 0
         bar = tqdm(total=len(mine), unit="img", disable=not (progress and runtime.is_main))
         stopped = False
         try:
             for index, drawn in batches:
                 bar.update(len(index))
-                good = drawn.x.flatten(1).isfinite().all(1).cpu()
-                if not good.all():
-                    diverged += int((~good).sum())
+                if bad := not_finite(drawn.x):
+                    lost += bad
                     continue
                 seen = self.views.of(prepared(drawn.x), kinds)
                 for kind, rows in kept.items():
@@ -224,11 +217,9 @@ class Evaluator:
         # agreed on before anything is joined: no process waits for one that has stopped
         if runtime.any(stopped):
             raise SamplingStoppedError
-        diverged = int(runtime.sum(torch.tensor(diverged, device=runtime.device)))
-        if diverged:
-            raise DataError(
-                f"{diverged} of {evaluation.num} samples are not finite: the sampler has diverged"
-            )
+        lost = int(runtime.sum(torch.tensor(lost, device=runtime.device)))
+        if lost:
+            raise diverged(lost, evaluation.num)
         for metric in evaluation.metrics:
             if isinstance(metric, GridKL):
                 self._add_density(metric, energy, schedule)

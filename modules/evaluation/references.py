@@ -27,6 +27,7 @@ from modules.report.protocol import described
 from modules.runtime.runtime import Runtime
 
 SCHEMA = 1
+_BLOCK = 2**12  # rows looked at at once
 
 
 def prepared(x: Tensor) -> Tensor:
@@ -96,6 +97,9 @@ def published(path: str | Path) -> Moments:
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         raise DataError(f"{path}: mu must be (d,) and sigma (d, d), got {tuple(mean.shape)}, "
                         f"{tuple(covariance.shape)}")  # fmt: skip
+    for name, values in (("mu", mean), ("sigma", covariance)):
+        if not values.isfinite().all():
+            raise DataError(f"{path}: {name} holds values that are not finite")
     return Moments.of(mean, covariance)
 
 
@@ -165,11 +169,17 @@ def _load(path: Path) -> dict[str, np.ndarray] | None:
     """The arrays of a cached file; None where there is none, or a broken one, which is then made anew."""
     try:
         if path.suffix == ".npy":
-            return {"rows": np.load(path, mmap_mode="c", allow_pickle=False)}
+            return _finite({"rows": np.load(path, mmap_mode="c", allow_pickle=False)})
         with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return _finite(dict(arrays))
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
         return None
+
+
+def _finite(state: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+    """The arrays, if all their numbers are finite; of many rows a block is read at a time."""
+    blocks = (a[i : i + _BLOCK] for a in map(np.atleast_1d, state.values()) for i in range(0, len(a), _BLOCK))
+    return state if all(np.isfinite(block).all() for block in blocks) else None
 
 
 def _save(path: Path, state: dict[str, np.ndarray]) -> None:

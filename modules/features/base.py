@@ -99,19 +99,23 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Named tensors of a .safetensors file, or of what torch.save wrote of a state; nothing is executed.
 
     Raises:
-        CheckpointError: no such file, or one that holds something else.
+        CheckpointError: no such file, or one that holds something else, or a NaN or an infinity.
     """
     if not path.is_file():
         raise CheckpointError(f"weights: there is no file {path}")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+            tensors = load_file(path)
+        else:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(tensors, dict) or not all(isinstance(v, Tensor) for v in tensors.values()):
+            raise CheckpointError(f"{path} holds something else than named tensors")
+        for name, tensor in tensors.items():
+            if not tensor.isfinite().all():
+                raise CheckpointError(f"{path}: {name} holds values that are not finite")
     except (OSError, SafetensorError, RuntimeError, EOFError, KeyError, UnpicklingError) as fault:
         reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise CheckpointError(f"{path} holds no readable weights: {reason[:200]}") from fault
-    if not isinstance(tensors, dict) or not all(isinstance(v, Tensor) for v in tensors.values()):
-        raise CheckpointError(f"{path} holds something else than named tensors")
     return dict(tensors)
 
 

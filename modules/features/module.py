@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pkgutil
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from modules.core.checks import (
     check_integer,
     nearest,
 )
+from modules.core.code import object_named
 from modules.features.base import (
     Extracted,
     Extractor,
@@ -40,8 +41,9 @@ class ModuleFeatures(Extractor):
     the map.
 
     Args:
-        model: import path of what returns a module when called: a class, a function or a class's own
-            constructor, such as "torchvision.models.resnet18" or "timm.create_model".
+        model: import path of what returns a module when called: a class of modules, a class's own
+            constructor, or a model of torchvision or timm, such as "torchvision.models.resnet18" or
+            "timm.create_model". A run's saved configuration may not name it (see modules/core/code.py).
         arguments: it is called with, such as {"weights": "DEFAULT"} or {"model_name": "resnet18"}.
         weights: a .safetensors file of its state, or one that torch.save wrote; None: as it is made.
         layer: name of the inner module whose output are the features, such as "avgpool"; None: the output.
@@ -50,6 +52,8 @@ class ModuleFeatures(Extractor):
         size: of the square that images are resized to (bilinear, antialiased); None: as they are.
         mean, std: of the channels, in [0, 1].
     """
+
+    code_parameters = ("model", "arguments")
 
     def __init__(
         self,
@@ -116,17 +120,10 @@ class ModuleFeatures(Extractor):
         )
 
     def _built(self) -> nn.Module:
-        path, _, name = self.model.rpartition(".")
-        try:
-            found = pkgutil.resolve_name(path) if path else None
-        except (ImportError, AttributeError, ValueError) as fault:
-            raise ConfigurationError(f"ModuleFeatures.model {self.model!r}: {fault}") from fault
-        if found is None or not hasattr(found, name):
-            hint = nearest(name, dir(found)) if found else " Give a path such as torchvision.models.resnet18"
-            raise ConfigurationError(f"ModuleFeatures.model {self.model!r} is not to be found.{hint}")
+        make = object_named(self.model, "ModuleFeatures.model", _makes_a_network, _NETWORK)
         try:
             with torch.random.fork_rng(devices=[]):  # initial weights are drawn from the global generator
-                network = getattr(found, name)(**self.arguments)
+                network = make(**self.arguments)
         except Exception as fault:
             reason = " ".join(str(fault).split())[:200]
             raise ConfigurationError(f"ModuleFeatures.model {self.model!r} refused: {reason}") from fault
@@ -139,3 +136,31 @@ class ModuleFeatures(Extractor):
             raise ConfigurationError(
                 f"ModuleFeatures.layer: {self.model} has no module {name!r}.{nearest(name, inside)}"
             )
+
+
+_NETWORK = (
+    "a class of torch.nn.Module, such a class's own constructor, or a model of torchvision or timm, such as "
+    "torchvision.models.resnet18"
+)
+
+
+def _makes_a_network(found: Any) -> bool:
+    """Whether calling it makes a network: a class of modules, its class method, or a listed function."""
+    if inspect.ismethod(found):
+        found = found.__self__
+    if isinstance(found, type):
+        return issubclass(found, nn.Module)
+    return inspect.isfunction(found) and _is_listed(found.__module__, found.__name__)
+
+
+def _is_listed(module: str, name: str) -> bool:
+    """Whether torchvision or timm lists a function of their models as one that makes a network."""
+    if module.startswith("torchvision.models."):
+        from torchvision.models import list_models
+
+        return name == "get_model" or name in list_models()
+    if module.startswith("timm.models."):
+        from timm import is_model
+
+        return name == "create_model" or is_model(name)
+    return False

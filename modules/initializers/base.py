@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from modules.core.checks import check_integer, check_shape
+from modules.core.checks import check_bool, check_integer, check_shape
 from modules.core.tensors import expand_as
 from modules.core.types import NoiseSource, Transition
 
@@ -19,16 +19,18 @@ class Initializer(nn.Module, ABC):
     Args:
         shape: of one sample, (channels, height, width) or (dimension,).
         num_classes: labels are 0..num_classes-1; 0: no labels.
+        proposal_noise: off: chains start at the mean itself.
 
     Raises:
         ConfigurationError: a bad shape or number of classes.
     """
 
-    def __init__(self, shape: tuple[int, ...], num_classes: int = 0) -> None:
+    def __init__(self, shape: tuple[int, ...], num_classes: int = 0, proposal_noise: bool = True) -> None:
         super().__init__()
         self.shape = check_shape(f"{type(self).__name__}.shape", shape)
         check_integer(f"{type(self).__name__}.num_classes", num_classes, low=0)
-        self.num_classes = num_classes
+        check_bool(f"{type(self).__name__}.proposal_noise", proposal_noise)
+        self.num_classes, self.proposal_noise = num_classes, proposal_noise
 
     @abstractmethod
     def mean(self, x_t: Tensor, transition: Transition, label: Tensor | None = None) -> Tensor:
@@ -45,7 +47,9 @@ class Initializer(nn.Module, ABC):
         return transition.posterior_var.sqrt() * transition.y_scale
 
     def propose(self, mean: Tensor, transition: Transition, noise: NoiseSource) -> Tensor:
-        """y⁰ = mean + spread · z, where a chain starts; `mean` is g, after guidance (b, *shape)."""
+        """y⁰ = mean [+ spread · z], where a chain starts; `mean` is g, after guidance (b, *shape)."""
+        if not self.proposal_noise:
+            return mean
         z = noise.normal("proposal", tuple(mean.shape[1:]))
         return mean + expand_as(self.spread(transition), mean) * z
 

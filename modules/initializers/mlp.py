@@ -13,7 +13,7 @@ from modules.core.types import Transition
 from modules.initializers.base import Initializer
 from modules.layers.activations import activation as named_activation
 from modules.layers.embeddings import LevelEmbedding, check_no_label, logsnr_position
-from modules.layers.film import FilmDenseBlock
+from modules.layers.film import FilmDenseBlock, NormalizedFilmDenseBlock
 from modules.layers.precision import compute_dtype
 from modules.layers.residual import Freezable
 
@@ -25,10 +25,14 @@ class MLPInitializer(Initializer):
     Args:
         shape: (dimension,), or an image's, which is flattened.
         num_classes: labels 0..num_classes-1; 0: unconditional.
-        width: numbers of the hidden layers and of the embedding.
+        width: numbers of the hidden layers.
         depth: residual blocks, of two dense layers each.
         activation: "silu", "gelu", "softplus", "tanh", "lrelu" or "relu".
         embed_dim: numbers of the sinusoid of λ_t.
+        embed_width: numbers of the embedding; None: the width.
+        groups: of GroupNorms in the blocks, which must divide the width and then start as their shortcuts; 0:
+            no GroupNorms.
+        proposal_noise: as in the paper, or off: chains start at g itself.
 
     Raises:
         ConfigurationError: a value out of range.
@@ -42,19 +46,32 @@ class MLPInitializer(Initializer):
         depth: int = 3,
         activation: str = "silu",
         embed_dim: int = 64,
+        embed_width: int | None = None,
+        groups: int = 0,
+        proposal_noise: bool = True,
     ) -> None:
-        super().__init__(shape, num_classes)
+        super().__init__(shape, num_classes, proposal_noise)
         check_integer("MLPInitializer.width", width, low=1)
         check_integer("MLPInitializer.depth", depth, low=0, high=1000)
         check_integer("MLPInitializer.embed_dim", embed_dim, low=4)
+        if embed_width is None:
+            embed_width = width
+        check_integer("MLPInitializer.embed_width", embed_width, low=1)
+        check_integer("MLPInitializer.groups", groups, low=0)
         self.activation = act = named_activation("MLPInitializer.activation", activation)
         size = math.prod(self.shape)
-        self.embedding = LevelEmbedding(embed_dim, width, num_classes, act)
+        self.embedding = LevelEmbedding(embed_dim, embed_width, num_classes, act)
         self.stem = nn.Linear(size, width)
-        self.blocks = nn.ModuleList(FilmDenseBlock(width, width, act) for _ in range(depth))
+        self.blocks = nn.ModuleList(self._block(width, embed_width, groups) for _ in range(depth))
         self.head = nn.Linear(width, size)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+
+    def _block(self, width: int, embed_width: int, groups: int) -> nn.Module:
+        act, owner = self.activation, "MLPInitializer.groups"
+        if groups:
+            return NormalizedFilmDenseBlock(owner, width, embed_width, act, groups)
+        return FilmDenseBlock(width, embed_width, act)
 
     def mean(self, x_t: Tensor, transition: Transition, label: Tensor | None = None) -> Tensor:
         """g, shaped like x_t (b, *shape)."""

@@ -38,7 +38,12 @@ class InitializerSum(Initializer):
                     "models with one and models with another initializer can't be composed"
                 )
         check_weights("InitializerSum", initializers, weights)
-        super().__init__(initializers[0].shape, common_classes("InitializerSum", initializers))
+        noise = initializers[0].proposal_noise
+        if any(initializer.proposal_noise != noise for initializer in initializers):
+            raise ConfigurationError(
+                "InitializerSum: models with proposal_noise and models without can't be composed"
+            )
+        super().__init__(initializers[0].shape, common_classes("InitializerSum", initializers), noise)
         self.initializers = nn.ModuleList(initializers)
         self.weights = tuple(weights)
 

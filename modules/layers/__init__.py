@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = exports(
         "attention": "SelfAttention",
         "embeddings": "LevelEmbedding",
         "residual": "ResidualBlock",
-        "spectral": "SpectralConv2d SpectralLinear",
+        "spectral": "SpectralConv2d SpectralLinear snapshot",
         "stages": "Stage",
     },
 )

@@ -15,20 +15,23 @@ from modules.layers.stages import FunctionStage, Pull, Stage
 
 
 class SelfAttention(nn.Module):
-    """h + out(softmax(q kᵀ/√c) v) with one head, q, k, v = 1x1 convolutions of norm(h); spec §7.
+    """h + out(softmax(q kᵀ/√d) v) in each head, q, k, v = 1x1 convolutions of norm(h) (spec §7).
 
     The products are written out: fused attention has no second derivatives, which an energy may need (§9).
+    The weight of `out` starts at zero, as published for CDRL.
 
     Args:
-        channels: c.
+        channels: of h, a multiple of the heads.
         norm: of h, a GroupNorm or Identity.
+        num_heads: equal shares of the channels, d each, that attend by themselves.
     """
 
-    def __init__(self, channels: int, norm: nn.Module) -> None:
+    def __init__(self, channels: int, norm: nn.Module, num_heads: int = 1) -> None:
         super().__init__()
-        self.norm = norm
+        self.norm, self.num_heads = norm, num_heads
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.out.weight)
 
     def freeze(self, embedded: Embedded | None, dtype: torch.dtype) -> Stage:
         """The layer with its weights taken now, in dtype; no use of the embedding."""
@@ -36,10 +39,8 @@ class SelfAttention(nn.Module):
 
         def evaluate(h: Tensor) -> Tensor:
             inner = h if norm is None else norm(h)
-            query, key, value = F.conv2d(inner, *qkv).flatten(2).chunk(3, dim=1)  # (b, c, pixels) each
-            scores = query.transpose(1, 2) @ key * h.shape[1] ** -0.5  # (b, pixels, pixels)
-            mixed = value @ scores.softmax(-1).transpose(1, 2)
-            return h + F.conv2d(mixed.reshape(h.shape), *out)
+            mixed, _ = attend(F.conv2d(inner, *qkv), self.num_heads)
+            return h + F.conv2d(mixed, *out)
 
         return FunctionStage(evaluate)
 
@@ -47,7 +48,7 @@ class SelfAttention(nn.Module):
         """The layer at h and its transposed derivative, in differentiable operations."""
         inner, pull_norm = normalize(h, self.norm) if isinstance(self.norm, nn.GroupNorm) else (h, None)
         split, pull_split = convolve(inner, self.qkv.weight, self.qkv.bias)
-        mixed, pull_mixed = attend(split)
+        mixed, pull_mixed = attend(split, self.num_heads)
         out, pull_out = convolve(mixed, self.out.weight, self.out.bias)
 
         def pull(g: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from modules.layers.activations import Activation
 from modules.layers.embeddings import Embedded
 from modules.layers.normalization import group_norm
 from modules.layers.spectral import linear, snapshot
-from modules.layers.stages import DenseStage, Pull, Stage
+from modules.layers.stages import DenseStage, FunctionStage, Pull, Stage
 
 
 def upsample(h: Tensor) -> Tensor:
@@ -105,6 +105,40 @@ class FilmDenseBlock(nn.Module):
             shift=embedded.to_samples(shift + scale * bias1).to(dtype),
             dense2=DenseStage(*snapshot(self.dense2, dtype)),
         )
+
+
+class NormalizedFilmDenseBlock(nn.Module):
+    """FilmConvBlock's equation with dense layers, as in CDRL's published toy; without dropout or resampling.
+
+    Args:
+        owner: the network's argument that an error about `groups` names.
+        width: numbers of h and of what lies between.
+        embed_dim: numbers of the embedding.
+        activation: act.
+        groups: of both GroupNorms.
+    """
+
+    def __init__(self, owner: str, width: int, embed_dim: int, activation: Activation, groups: int) -> None:
+        super().__init__()
+        self.activation = activation
+        self.norm1 = group_norm(owner, groups, width)
+        self.dense1 = nn.Linear(width, width)
+        self.film = nn.Linear(embed_dim, 2 * width)
+        self.norm2 = group_norm(owner, groups, width)
+        self.dense2 = nn.Linear(width, width)
+        nn.init.zeros_(self.dense2.weight)
+        nn.init.zeros_(self.dense2.bias)
+
+    def freeze(self, embedded: Embedded, dtype: torch.dtype) -> Stage:
+        """The block given the embedding: (b, width) -> (b, width)."""
+        act = self.activation
+        scale, shift = embedded.to_samples(self.film(act(embedded.values))).chunk(2, dim=1)
+
+        def evaluate(h: Tensor) -> Tensor:
+            z = self.norm2(self.dense1(act(self.norm1(h)))) * (1 + scale) + shift
+            return h + self.dense2(act(z))
+
+        return FunctionStage(evaluate)
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modules.layers.activations import Activation
 from modules.layers.embeddings import Embedded
 from modules.layers.normalization import frozen_norm, norm
 from modules.layers.spectral import conv2d, linear, snapshot
-from modules.layers.stages import ConvStage, HalveStage, Pull, Stage
+from modules.layers.stages import ConvStage, DenseStage, FunctionStage, HalveStage, Pull, Stage
 
 
 class Freezable(Protocol):
@@ -39,6 +40,7 @@ class ResidualBlock(nn.Module):
         bounded: conv2's norm never enlarges (DRL).
         shortcut_size: kernel size of the shortcut, 3 or 1.
         norm_name: "none", "group" or "instance".
+        dropout: probability before conv2, in training, with a new mask at each evaluation.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class ResidualBlock(nn.Module):
         bounded: bool = False,
         shortcut_size: int = 3,
         norm_name: str = "none",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.dropout = dropout
         self.activation, self.time_activation = activation, time_activation
         self.norm1 = norm(type(self).__name__, norm_name, in_channels)
         self.norm2 = norm(type(self).__name__, norm_name, out_channels)
@@ -89,6 +93,7 @@ class ResidualBlock(nn.Module):
             norm2=frozen_norm(self.norm2, dtype),
             conv2=ConvStage(weight2.to(dtype), bias2.to(dtype)),
             shortcut=None if self.shortcut is None else ConvStage(*snapshot(self.shortcut, dtype)),
+            dropout=self.dropout if self.training else 0.0,
         )
 
 
@@ -101,11 +106,13 @@ class _FrozenResidual(Stage):
     norm2: Callable[[Tensor], Tensor] | None
     conv2: ConvStage
     shortcut: ConvStage | None
+    dropout: float
 
     def __call__(self, h: Tensor) -> Tensor:
         act = self.activation
         z = self._first(act(h if self.norm1 is None else self.norm1(h)))
-        z = self.conv2(act.consume(z if self.norm2 is None else self.norm2(z)))
+        z = act.consume(z if self.norm2 is None else self.norm2(z))
+        z = self.conv2(F.dropout(z, self.dropout) if self.dropout > 0 else z)
         return z.add_(h if self.shortcut is None else self.shortcut(h))
 
     def _first(self, a: Tensor) -> Tensor:
@@ -113,7 +120,7 @@ class _FrozenResidual(Stage):
         return z if self.time is None else z.add_(self.time)
 
     def linearize(self, h: Tensor) -> tuple[Tensor, Pull]:
-        if self.norm1 is not None or self.norm2 is not None:
+        if self.norm1 is not None or self.norm2 is not None or self.dropout > 0:
             return super().linearize(h)
         act = self.activation
         a, kept_h = act.linearize(h)
@@ -127,6 +134,43 @@ class _FrozenResidual(Stage):
             return d.add_(g if self.shortcut is None else self.shortcut.pull(g, inner))
 
         return out, pull
+
+
+class ResidualDenseBlock(nn.Module):
+    """z = dense1(act(h)) + act(time(act(e))); z = dense2(act(z))·gain; h' = shortcut(h) + z.
+
+    Args:
+        width_in, width_out: where they differ the shortcut is a dense layer, else h itself.
+        embed_dim: numbers of the embedding e.
+        activation: act.
+        spectral: spectral norm on every layer.
+    """
+
+    def __init__(
+        self, width_in: int, width_out: int, embed_dim: int, activation: Activation, spectral: bool
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.dense1 = linear(width_in, width_out, spectral)
+        self.dense2 = linear(width_out, width_out, spectral)
+        self.gain = nn.Parameter(torch.ones(width_out))
+        self.time = linear(embed_dim, width_out, spectral)
+        self.shortcut = linear(width_in, width_out, spectral) if width_in != width_out else None
+
+    def freeze(self, embedded: Embedded, dtype: torch.dtype) -> Stage:
+        """The block given e, in dtype: (b, in) -> (b, out)."""
+        act = self.activation
+        weight1, bias1 = snapshot(self.dense1)
+        weight2, bias2 = snapshot(self.dense2)
+        assert bias1 is not None and bias2 is not None
+        time = embedded.to_samples(act(self.time(act(embedded.values))) + bias1).to(dtype)
+        first = DenseStage(weight1.to(dtype), None)
+        # the gain comes after the bias: both are scaled
+        second = DenseStage((weight2 * self.gain[:, None]).to(dtype), (bias2 * self.gain).to(dtype))
+        shortcut = None if self.shortcut is None else DenseStage(*snapshot(self.shortcut, dtype))
+        return FunctionStage(
+            lambda h: second(act(first(act(h)) + time)) + (h if shortcut is None else shortcut(h))
+        )
 
 
 class AverageDownsample(nn.Module):

@@ -36,22 +36,10 @@ class UNetLayers(nn.Module):
     Each output of the way down (the first convolution, each block, each downsampling) is concatenated to
     the input of a block of the way up, last first.
 
-    Args:
-        owner: the class that errors name.
-        shape: (channels, height, width), both sides divisible by 2^(levels-1).
-        num_classes: labels 0..num_classes-1; 0: unconditional.
-        dim: width unit; numbers of the sinusoid; the embedding has 4 times as many. 64 in the paper.
-        dim_mults: width of each level over dim.
-        num_blocks: blocks a level on the way down; one more on the way up. 3 in the paper, 2 for ImageNet32.
-        attention_resolutions: heights of the feature maps with self-attention; the middle always has one.
-        dropout: probability, before the second convolution of a block.
-        groups: of the GroupNorms; must divide the widths.
-
-    Raises:
-        ConfigurationError: sizes that don't fit, named.
+    `build` makes them, in a module that is these layers alone or a network of its own.
     """
 
-    def __init__(
+    def build(
         self,
         owner: str,
         shape: tuple[int, ...],
@@ -62,13 +50,31 @@ class UNetLayers(nn.Module):
         attention_resolutions: Sequence[int],
         dropout: float,
         groups: int,
+        num_heads: int,
     ) -> None:
-        super().__init__()
+        """Make the layers.
+
+        Args:
+            owner: the class that errors name.
+            shape: (channels, height, width), both sides divisible by 2^(levels-1).
+            num_classes: labels 0..num_classes-1; 0: unconditional.
+            dim: width unit; numbers of the sinusoid; the embedding has 4 times as many. 64 in the paper.
+            dim_mults: width of each level over dim.
+            num_blocks: blocks a level on the way down, one more on the way up. In the paper 3 or 2.
+            attention_resolutions: heights of the feature maps with self-attention; the middle always has one.
+            dropout: probability, before the second convolution of a block.
+            groups: of the GroupNorms; must divide the widths.
+            num_heads: of every attention; must divide its width. One in the paper.
+
+        Raises:
+            ConfigurationError: sizes that don't fit, named.
+        """
         if len(shape) != 3:
             raise ConfigurationError(f"{owner}.shape must be (channels, height, width), got {shape!r}")
         check_integer(f"{owner}.dim", dim, low=4)
         check_integer(f"{owner}.num_blocks", num_blocks, low=1, high=1000)
         check_integer(f"{owner}.groups", groups, low=1)
+        check_integer(f"{owner}.num_heads", num_heads, low=1)
         check_number(f"{owner}.dropout", dropout, low=0.0, high=1.0)
         for name, values in (("dim_mults", dim_mults), ("attention_resolutions", attention_resolutions)):
             if not isinstance(values, (tuple, list)):
@@ -86,7 +92,11 @@ class UNetLayers(nn.Module):
         embed_dim, divided = 4 * dim, f"{owner}.groups"
 
         def attention(width: int) -> SelfAttention:
-            return SelfAttention(width, group_norm(divided, groups, width))
+            if width % num_heads:
+                raise ConfigurationError(
+                    f"{owner}.num_heads {num_heads} must divide an attention's width {width}"
+                )
+            return SelfAttention(width, group_norm(divided, groups, width), num_heads)
 
         def block(
             width_in: int, width: int, resample: Callable[[Tensor], Tensor] | None = None
@@ -135,8 +145,8 @@ class UNetLayers(nn.Module):
         middle = [self.middle1, UNetStage(self.middle2)]
         return [s for s in (*self.down, *middle, *self.up) if isinstance(s, UNetStage)]
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """An image shaped like x (b, channels, height, width), embedding (b, 4·dim)."""
+    def evaluate(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """net: an image shaped like x (b, channels, height, width), embedding (b, 4·dim)."""
         h = self.stem(x)
         skips = [h]
         for stage in self.down:

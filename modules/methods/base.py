@@ -25,6 +25,7 @@ class Method(nn.Module, ABC):
 
     Attributes:
         shared_noise: whether x_s and x_t of a training pair have one ε (spec §5).
+        averages: of the networks' weights as training goes, by name; empty where nobody keeps any.
     """
 
     shared_noise = False
@@ -36,6 +37,7 @@ class Method(nn.Module, ABC):
         check_instance(f"{name}.initializer", initializer, Initializer)
         check_instance(f"{name}.schedule", schedule, Schedule)
         self.energy, self.initializer, self.schedule = energy, initializer, schedule
+        self.averages: Mapping[str, nn.Module] = {}  # not this module's own to save or train
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks that learn, by the names that losses and optimizers use."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import gin
 import torch
@@ -10,12 +11,15 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from modules.core.checks import (
+    Check,
     ConfigurationError,
+    check_attributes,
     check_bool,
     check_callable,
     check_compiler,
     check_instance,
     check_number,
+    optional,
 )
 from modules.core.tensors import expand_as
 from modules.core.types import Batch, LossOutput, NoiseSource, Transition
@@ -30,6 +34,17 @@ from modules.samplers.base import Sampler
 from modules.schedules.base import Schedule
 from modules.schedules.forward import independent_pair, shared_noise_pair
 
+_CHECKS: dict[str, Check] = {
+    "sampler": partial(check_instance, kind=Sampler),
+    "shared_noise": check_bool,
+    "energy_loss": check_callable,
+    "initializer_loss": check_callable,
+    "warm_start": optional(partial(check_instance, kind=WarmStart)),
+    "label_dropout": partial(check_number, low=0, high=1),
+    "save_memory": check_bool,
+    "average_revises": check_bool,
+}
+
 
 @gin.register
 class RecoveryLikelihood(Method):
@@ -42,6 +57,9 @@ class RecoveryLikelihood(Method):
         shared_noise: CDRL's pair (x_s, x_t) with one ε, or DRL's with two (spec §5).
         energy_loss, initializer_loss: spec §5.
         warm_start: of the initializer; None as in the papers.
+        average_revises: the initializer learns from a chain of its own, on the energy's averaged weights: a
+            switch of the published code, off there too. One more chain a step. The average is that before
+            the step's update, the published one that after it.
         label_dropout: probability with which a label is hidden, for classifier-free guidance (spec §7).
         save_memory: keep no activations for later: the initializer's and the energies' of y⁺ and y⁻, in two
             parts, are computed again in the backward pass. Same numbers, more time.
@@ -63,26 +81,24 @@ class RecoveryLikelihood(Method):
         label_dropout: float = 0.1,
         save_memory: bool = False,
         compile: bool = False,
+        average_revises: bool = False,
     ) -> None:
         super().__init__(energy, initializer, schedule)
-        check_instance("RecoveryLikelihood.sampler", sampler, Sampler)
-        check_bool("RecoveryLikelihood.shared_noise", shared_noise)
-        check_instance("RecoveryLikelihood.warm_start", warm_start, (WarmStart, type(None)))
-        check_number("RecoveryLikelihood.label_dropout", label_dropout, low=0, high=1)
-        check_bool("RecoveryLikelihood.save_memory", save_memory)
+        self.sampler, self.shared_noise, self.label_dropout = sampler, shared_noise, label_dropout
+        self.energy_loss = RecoveryLikelihoodLoss() if energy_loss is None else energy_loss
+        self.initializer_loss = CooperativeLoss() if initializer_loss is None else initializer_loss
+        self.warm_start, self.save_memory = warm_start, save_memory
+        self.average_revises = average_revises
+        check_attributes(self, _CHECKS)
         check_bool("RecoveryLikelihood.compile", compile)
         if compile:
             check_compiler("RecoveryLikelihood.compile")
-        self.sampler, self.shared_noise, self.label_dropout = sampler, shared_noise, label_dropout
-        self.save_memory = save_memory
-        self.energy_loss = RecoveryLikelihoodLoss() if energy_loss is None else energy_loss
-        self.initializer_loss = CooperativeLoss() if initializer_loss is None else initializer_loss
-        check_callable("RecoveryLikelihood.energy_loss", self.energy_loss)
-        check_callable("RecoveryLikelihood.initializer_loss", self.initializer_loss)
-        self.warm_start = warm_start
         self._initializer_learns = "initializer" in self.networks()
-        if warm_start is not None and not self._initializer_learns:
-            raise ConfigurationError("RecoveryLikelihood.warm_start needs an initializer that has parameters")
+        for name, wanted in (("warm_start", warm_start is not None), ("average_revises", average_revises)):
+            if wanted and not self._initializer_learns:
+                raise ConfigurationError(
+                    f"RecoveryLikelihood.{name} needs an initializer that has parameters"
+                )
         self._warm = self._energy_learns = True
         passes = {"mean": initializer.mean, "energy": energy.forward} if compile else {}
         self._compiled = {name: torch.compile(run, dynamic=False) for name, run in passes.items()}
@@ -107,6 +123,7 @@ class RecoveryLikelihood(Method):
         # proposal y⁰ = g(x_t) + noise
         mean = self._graph(self._compiled.get("mean", self.initializer.mean), x_t, transition, label)
         proposal = self.initializer.propose(mean, transition, noise)
+        ends = {"proposals": proposal.detach()}
         if self.warm_start is not None and self._warm:
             losses["initializer"] = self.warm_start(mean, x, x_t, transition)
 
@@ -118,15 +135,22 @@ class RecoveryLikelihood(Method):
             positive, negative = self._energies(y_pos, chain.y, transition, label)
 
             losses["energy"] = self.energy_loss(positive, negative, transition)
+            revised = chain.y
             if self._initializer_learns and not self._warm:
-                losses["initializer"] = self.initializer_loss(proposal, chain.y)
+                if self.average_revises:
+                    energy, _ = self.models(self.averages)
+                    potential = RecoveryPotential(energy.at(transition, label), transition, x_t)
+                    own = noise.child("average")
+                    revised = self.sampler.sample(potential, proposal, transition.step_size, own).y
+                losses["initializer"] = self.initializer_loss(proposal, revised)
             watch = {
                 "energy_positive": positive.detach(),
                 "energy_negative": negative.detach(),
                 "displacement": chain.displacement,
                 "chain_grad_norm": chain.grad_norm,
             }
-        return LossOutput(losses, t, watch)
+            ends["revised"] = chain.y
+        return LossOutput(losses, t, watch, _shown(x_t, ends, x_s, transition))
 
     def _energies(
         self, y_pos: Tensor, y_neg: Tensor, transition: Transition, label: Tensor | None
@@ -164,3 +188,12 @@ class RecoveryLikelihood(Method):
 
 def _twice(x: Tensor) -> Tensor:
     return torch.cat([x, x])
+
+
+def _shown(x_t: Tensor, ends: dict[str, Tensor], x_s: Tensor, transition: Transition) -> dict[str, Tensor]:
+    """The first rows of a batch: x_t, where its chains begin and end in the coordinates of x_s, and x_s."""
+    rows = slice(max(16, 4096 // x_s[0].numel()))
+    scale = expand_as(transition.y_scale[rows], x_s)
+    inner = {name: y[rows] / scale for name, y in ends.items()}
+    # copies: a view would keep the whole batch
+    return {"noisier": x_t[rows].clone(), **inner, "data": x_s[rows].clone()}

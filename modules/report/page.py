@@ -43,6 +43,11 @@ def save_page(folder: Path) -> None:
         chosen = sorted({round(i * last / (SHOWN - 1)) for i in range(SHOWN)})
         grids = [_picture(samples[i], f"samples of fixed seeds, {samples[i].stem}") for i in chosen]
         parts += ["<h2>Samples</h2>", f'<div class="grids">{"".join(grids)}</div>']
+    proposals = sorted((folder / "proposals").glob("*.png"))
+    if proposals:
+        caption = "x_t, proposals y⁰, revised samples y⁻ and x_s of a batch, the cleanest levels first"
+        newest_of = _picture(proposals[-1], f"{caption}, {proposals[-1].stem}")
+        parts += ["<h2>What the chain adds</h2>", newest_of]
     if values:
         path, newest = values[-1]
         parts += [f"<h2>How {html.escape(path.name)} was measured</h2>", _table(newest["protocol"])]

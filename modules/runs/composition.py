@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from modules.core.checks import ConfigurationError
 from modules.energies.sum import EnergySum
@@ -12,12 +12,12 @@ from modules.guidance.composition import Composition
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.own import OwnInitializer
 from modules.initializers.sum import InitializerSum
+from modules.runs.model import Model
 
-if TYPE_CHECKING:
-    from modules.runs.run import Run
+AnyModel = TypeVar("AnyModel", bound=Model)
 
 
-def composed_with(run: Run, others: Sequence[Run], weights: Sequence[float]) -> Run:
+def composed_with(model: AnyModel, others: Sequence[Model], weights: Sequence[float]) -> AnyModel:
     """This run with the composition of its model and others' in the place of its networks (spec §8).
 
     Args:
@@ -28,12 +28,13 @@ def composed_with(run: Run, others: Sequence[Run], weights: Sequence[float]) -> 
         ConfigurationError: models that can't be composed.
     """
     for other in others:
-        if not run.method.schedule.same_as(other.method.schedule):
+        if not model.schedule.same_as(other.schedule):
             raise ConfigurationError(
-                f"{other.folder} has another schedule than {run.folder}: only models that share levels "
+                f"{other.folder} has another schedule than {model.folder}: only models that share levels "
                 "and b² can be composed (spec §8)"
             )
-    everyone, composed = [run, *others], copy.copy(run)
+    composed = copy.copy(model)
+    everyone: list[Model] = [model, *others]
     composed.energy = EnergySum([one.energy for one in everyone], weights)
     initializers = [one.initializer for one in everyone]
     # copies and own proposals hold nothing of a model: the composed energy's stand in for all
@@ -42,7 +43,7 @@ def composed_with(run: Run, others: Sequence[Run], weights: Sequence[float]) -> 
     return composed
 
 
-def with_conditions(run: Run, labels: Sequence[int], weights: Sequence[float]) -> Run:
+def with_conditions(model: AnyModel, labels: Sequence[int], weights: Sequence[float]) -> AnyModel:
     """This run with a composition of classes in the place of its guidance (spec §8).
 
     Args:
@@ -52,10 +53,10 @@ def with_conditions(run: Run, labels: Sequence[int], weights: Sequence[float]) -
     Raises:
         ConfigurationError: a run without labels, a class that it has not, or a weight too few.
     """
-    if run.energy.num_classes == 0:
+    if model.energy.num_classes == 0:
         raise ConfigurationError("the run was trained without labels: there are none to compose")
-    run.labels(list(labels), len(labels))
-    conditioned = copy.copy(run)
-    conditioned.generation = copy.copy(run.generation)
+    model.labels(list(labels), len(labels))
+    conditioned = copy.copy(model)
+    conditioned.generation = copy.copy(model.generation)
     conditioned.generation.guidance = Composition(labels, weights)
     return conditioned

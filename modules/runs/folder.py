@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modules import config
-from modules.config.imports import is_imported
+from modules.config.files import shown
 from modules.core.checks import CheckpointError, nearest
+from modules.core.code import is_imported
 from modules.storage import durable
 
 CONFIG, IMPORTS = "config.gin", "config.json"
@@ -52,7 +53,8 @@ def saved_config(
                     "--trust-imports to run what the folder names"
                 )
         saved = [name for name in saved if _module_name(name) not in named]
-    return config.load_text(text, overrides, [*saved, *imports])
+    place = shown((folder / CONFIG).absolute())
+    return config.load_text(text, overrides, [*saved, *imports], place, trust_imports)
 
 
 def _saved_imports(file: Path) -> list[str]:

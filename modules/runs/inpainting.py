@@ -1,22 +1,20 @@
-"""Completions of images by a run."""
+"""Completions of images by a model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from modules.core.checks import check_integer
+from modules.runs.model import Model
+from modules.sampling.draw import Draw
 from modules.sampling.inpainting import check_known
-
-if TYPE_CHECKING:
-    from modules.runs.run import Run
 
 
 def inpaint(
-    run: Run,
+    model: Model,
     images: Tensor,
     mask: Tensor,
     completions: int = 1,
@@ -42,17 +40,10 @@ def inpaint(
         ConfigurationError: images, masks, labels or guidance that don't fit the model.
     """
     check_integer("completions", completions, low=1)
-    known = check_known(images, mask, run.energy.shape)
-    labels = run.labels(label, len(images))
+    known = check_known(images, mask, model.energy.shape)
+    labels = model.labels(label, len(images))
     each = torch.arange(len(images)).repeat_interleave(completions)
-    drawn = run.draw(
-        len(each),
-        None if labels is None else labels[each],
-        guidance,
-        seed,
-        batch_size,
-        dtype,
-        progress,
-        known=known.rows(each),
-    )
+    of_each = None if labels is None else labels[each]
+    draw = Draw.of_seed(seed, len(each), of_each, known.take(each), dtype)
+    drawn = model.draw(draw, guidance, batch_size, progress)
     return drawn.x.unflatten(0, (len(images), completions))

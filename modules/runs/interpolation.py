@@ -1,25 +1,20 @@
-"""Ways between noises, or between images, by a run."""
+"""Ways between noises, or between images, by a model."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from modules.core.checks import ConfigurationError, check_integer
 from modules.core.types import NoiseSource
-from modules.sampling.generation import Start
-from modules.sampling.indexed import sample_noise
+from modules.runs.model import Model
+from modules.sampling.draw import Draw, Start, sample_noise
 from modules.sampling.interpolation import NoiseOnTheWay, spherical
 from modules.schedules.forward import marginal
 
-if TYPE_CHECKING:
-    from modules.runs.run import Run
-
 
 def interpolate(
-    run: Run,
+    model: Model,
     pairs: int | tuple[Tensor, Tensor],
     frames: int = 9,
     level: int | None = None,
@@ -47,7 +42,7 @@ def interpolate(
         ConfigurationError: images, a level, a label or guidance that don't fit the model.
     """
     check_integer("frames", frames, low=2)
-    schedule = run.method.schedule
+    schedule = model.schedule
     num = len(pairs[0]) if isinstance(pairs, tuple) else pairs
     check_integer("the number of pairs", num, low=1)
     if isinstance(pairs, int):
@@ -59,41 +54,28 @@ def interpolate(
     rows = 2 * torch.arange(num)
     noises = [sample_noise(seed, row, dtype) for row in (rows, rows + 1)]
     if isinstance(pairs, tuple):
-        ends = [_noisy(run, images, num, level, noise) for images, noise in zip(pairs, noises, strict=True)]
+        ends = [_noisy(model, images, num, level, noise) for images, noise in zip(pairs, noises, strict=True)]
     else:
-        ends = [noise.normal("x_T", run.energy.shape) for noise in noises]
-    shares = torch.linspace(0, 1, frames)
-
-    def noise_of(index: Tensor) -> NoiseSource:
-        """Of frames, by their index in all ways."""
-        way, frame = index // frames, index % frames
-        first = sample_noise(seed, 2 * way, dtype)
-        if shared_noise:
-            return first
-        return NoiseOnTheWay(first, sample_noise(seed, 2 * way + 1, dtype), shares.to(index.device)[frame])
-
-    first, last = (end.repeat_interleave(frames, 0) for end in ends)
-    drawn = run.draw(
-        num * frames,
-        run.labels(label, num * frames),
-        guidance,
-        seed,
-        batch_size,
-        dtype,
-        progress,
-        noise_of,
-        Start(spherical(first, last, shares.repeat(num)), level),
-    )
+        ends = [noise.normal("x_T", model.energy.shape) for noise in noises]
+    shares = torch.linspace(0, 1, frames).repeat(num)
+    way = torch.arange(num).repeat_interleave(frames)  # of each frame
+    noise: NoiseSource = noises[0].take(way)
+    if not shared_noise:
+        noise = NoiseOnTheWay(noise, noises[1].take(way), shares)
+    labels = model.labels(label, len(way))
+    labels = torch.full_like(way, -1) if labels is None else labels
+    start = Start(spherical(ends[0][way], ends[1][way], shares), level)
+    drawn = model.draw(Draw(labels, noise, start), guidance, batch_size, progress)
     return drawn.x.unflatten(0, (num, frames))
 
 
-def _noisy(run: Run, images: Tensor, num: int, level: int, noise: NoiseSource) -> Tensor:
+def _noisy(model: Model, images: Tensor, num: int, level: int, noise: NoiseSource) -> Tensor:
     """x_t = α_t x + σ_t ε of images (num, *shape) at level t."""
-    shape = run.energy.shape
+    shape = model.energy.shape
     if images.shape != (num, *shape):
         raise ConfigurationError(
             f"images must be ({num}, {', '.join(map(str, shape))}), got {tuple(images.shape)}"
         )
     eps = noise.child("encoded").normal("eps", shape)
-    c = run.method.schedule.transition(torch.full((num,), level), eps.dtype)
+    c = model.schedule.transition(torch.full((num,), level), eps.dtype)
     return marginal(images.to(eps.dtype), c.alpha_t, c.sigma_t, eps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,42 +12,36 @@ from torch import Tensor
 
 from modules import config
 from modules.core.checks import ConfigurationError, check_choice, check_integer
-from modules.core.types import NoiseSource
-from modules.data.base import Data
-from modules.energies.base import Energy
 from modules.evaluation.evaluation import Evaluation
 from modules.features.base import Extractor
-from modules.initializers.base import Initializer
 from modules.methods.base import Method
-from modules.runs import composition, conditions, inpainting, interpolation
+from modules.runs import composition, inpainting, interpolation
 from modules.runs.folder import is_bound
+from modules.runs.model import Model
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
-from modules.sampling.generation import Generation, Sampled, Start
-from modules.sampling.indexed import sample
-from modules.sampling.inpainting import Inpainting, Known
+from modules.sampling.draw import Draw
+from modules.sampling.generation import Sampled
+from modules.sampling.inpainting import Inpainting
+from modules.schedules.base import Schedule
 from modules.storage import checkpoints
 from modules.training.ema import EMA
-from modules.training.state import load_weights
+from modules.training.saved import load_weights
 
 
-class Run:
+class Run(Model):
     """A run's objects with the weights of one checkpoint.
 
     Attributes:
         folder, config: where it lies, and its configuration.
         method: its networks hold the loaded weights, in eval mode, on the runtime's device.
-        energy, initializer: what is sampled: the method's networks, or compositions of several runs'.
-        generation: how samples are drawn.
+        energy, initializer, schedule, generation, runtime, data: see Model.
         evaluation: what is measured of samples, where the run is configured with it. extractor: by which
             features, where it names any.
-        data: the data set, unopened. runtime: devices and processes. step: of the checkpoint.
+        step: of the checkpoint.
         parts: further components that `load` was asked for, by name.
     """
 
-    labels = conditions.labels
-    label_of = conditions.label_of
-    guided = conditions.guided
     inpaint = inpainting.inpaint
     interpolate = interpolation.interpolate
     composed_with = composition.composed_with
@@ -57,19 +51,17 @@ class Run:
         check_choice("weights", weights, ("ema", "live"))
         self.folder, self.config = folder, built
         self.method: Method = built.value("Trainer.method")
-        self.generation: Generation = built.value("Trainer.generation")
+        self.generation = built.value("Trainer.generation")
         if not is_bound(built, "Generation.inpainting"):
             self.generation.inpainting = Inpainting(self.method.shared_noise)
-        self.data: Data = built.value("Trainer.data")
+        self.data = built.value("Trainer.data")
         self.evaluation: Evaluation | None = (
             built.value("Trainer.evaluation") if is_bound(built, "Trainer.evaluation") else None
         )
         self.extractor: Extractor | None = (
             built.value("Evaluation.extractor") if is_bound(built, "Evaluation.extractor") else None
         )
-        self.runtime: Runtime = (
-            built.value("Trainer.runtime") if is_bound(built, "Trainer.runtime") else Runtime()
-        )
+        self.runtime = built.value("Trainer.runtime") if is_bound(built, "Trainer.runtime") else Runtime()
         self.runtime.place(self.method.requires_grad_(False).eval())
         tensors, state = checkpoints.load(checkpoint)
         for name, network in self.method.networks().items():
@@ -78,8 +70,12 @@ class Run:
                 EMA.ready(network)
         self.step: int = state["step"]
         self.parts: dict[str, Any] = {}
-        self.energy: Energy = self.method.energy
-        self.initializer: Initializer = self.method.initializer
+        self.energy, self.initializer = self.method.energy, self.method.initializer
+
+    @property
+    def schedule(self) -> Schedule:
+        """The method's: the levels that the networks were trained on."""
+        return self.method.schedule
 
     def generate(
         self,
@@ -103,39 +99,8 @@ class Run:
             ConfigurationError: labels or guidance that the model was not made for.
         """
         check_integer("num", num, low=1)
-        return self.draw(num, self.labels(label, num), guidance, seed, batch_size, dtype, progress)
-
-    def draw(
-        self,
-        num: int,
-        labels: Tensor | None,
-        guidance: float | None,
-        seed: int,
-        batch_size: int,
-        dtype: torch.dtype,
-        progress: bool,
-        noise_of: Callable[[Tensor], NoiseSource] | None = None,
-        start: Start | None = None,
-        known: Known | None = None,
-    ) -> Sampled:
-        """What every way of sampling ends in: see modules.sampling.indexed.sample."""
-        check_integer("batch_size", batch_size, low=1)
-        return sample(
-            self.guided(guidance),
-            self.energy,
-            self.initializer,
-            self.method.schedule,
-            num,
-            labels,
-            seed,
-            self.runtime,
-            batch_size,
-            dtype,
-            noise_of,
-            start,
-            known,
-            progress,
-        )
+        draw = Draw.of_seed(seed, num, self.labels(label, num), dtype=dtype)
+        return self.draw(draw, guidance, batch_size, progress)
 
     def with_ladder(self, num_levels: int) -> Run:
         """This run with another number of levels T when sampling, for energies of continuous levels.
@@ -161,5 +126,5 @@ class Run:
             raise ConfigurationError(f"steps are those of Langevin; the run's sampler is {sampler!r}")
         short = copy.copy(self)
         short.generation = copy.copy(self.generation)
-        short.generation.sampler = sampler.shortened(num_steps)
+        short.generation.sampler = sampler.shortened(num_steps, not self.method.schedule.steps_are_widths)
         return short

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from modules.core.checks import check_choice, check_compiler, check_integer, check_number
 from modules.core.tensors import expand_as, norm_per_sample
-from modules.core.types import Chain, NoiseSource, Potential
+from modules.core.types import Chain, NoiseSource, Potential, Scaled
 from modules.samplers.base import Sampler
 
 _Step = Callable[[Potential, Tensor, Tensor, Tensor, Tensor, float | None], tuple[Tensor, Tensor]]
@@ -58,6 +58,8 @@ class Langevin(Sampler):
             compiler on a CPU.
         max_drift: the largest drift (m²s²/2) ∇U of a step, as a root-mean-square over the elements of a
             sample, in the data's unit; a longer one is shortened to it. None: as it comes.
+        clamp: the largest |x_s| of an element, x_s = y/√α_t, to which a larger one is set after every step: 1
+            in the published code's switch for guided chains, off there too. None: as it comes.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Langevin(Sampler):
         step_factor: float = 1.0,
         compile: str | None = None,
         max_drift: float | None = None,
+        clamp: float | None = None,
     ) -> None:
         check_integer("Langevin.num_steps", num_steps, low=0)
         check_number("Langevin.noise_scale", noise_scale, low=0)
@@ -77,15 +80,21 @@ class Langevin(Sampler):
         if max_drift is not None:
             check_number("Langevin.max_drift", max_drift, above=0)
         self.num_steps, self.noise_scale, self.step_factor = num_steps, noise_scale, step_factor
-        self.compile, self.max_drift = compile, max_drift
+        if clamp is not None:
+            check_number("Langevin.clamp", clamp, above=0)
+        self.compile, self.max_drift, self.clamp = compile, max_drift, clamp
         self._step = _step if compile is None else _compiled(compile)
 
-    def shortened(self, num_steps: int) -> Langevin:
-        """This sampler with K = num_steps; where that is fewer, m is STEP_FACTORS' times its own."""
-        fewer = 0 < num_steps < self.num_steps
+    def shortened(self, num_steps: int, lengthen: bool = True) -> Langevin:
+        """This sampler with K = num_steps; where that is fewer, m is STEP_FACTORS' times its own.
+
+        Args:
+            lengthen: False leaves m, for step sizes that are widths of what is sampled already (spec §13).
+        """
+        fewer = lengthen and 0 < num_steps < self.num_steps
         nearest = min(STEP_FACTORS, key=lambda known: abs(known - num_steps))
         factor = self.step_factor * (STEP_FACTORS[nearest] if fewer else 1.0)
-        return Langevin(num_steps, self.noise_scale, factor, self.compile, self.max_drift)
+        return Langevin(num_steps, self.noise_scale, factor, self.compile, self.max_drift, self.clamp)
 
     @torch.no_grad()
     def sample(
@@ -102,8 +111,18 @@ class Langevin(Sampler):
         drift, spread = 0.5 * step**2, self.noise_scale * step
         if free is not None:
             drift, spread = drift * free, spread * free
+        bound = None if self.clamp is None else self._bound(self.clamp, potential, y, free)
         grad = torch.zeros_like(y)
         for z in noise.normals("langevin", tuple(y.shape[1:]), self.num_steps):
             y, grad = self._step(potential, y, drift, spread, z, self.max_drift)
+            if bound is not None:
+                y = y.clamp(-bound, bound)
         size = y[0].numel() ** 0.5
         return Chain(y, norm_per_sample(grad), norm_per_sample(y - start) / size)
+
+    @staticmethod
+    def _bound(clamp: float, potential: Potential, y: Tensor, free: Tensor | None) -> Tensor:
+        """The largest |y|, broadcastable to y; none for elements that are given."""
+        scale = potential.y_scale if isinstance(potential, Scaled) else y.new_ones(len(y))
+        bound = clamp * expand_as(scale, y)
+        return bound if free is None else torch.where(free > 0, bound, torch.inf)

@@ -5,8 +5,9 @@ from modules.core.lazy import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
-        "generation": "Generation Sampled Start",
-        "indexed": "sample sample_batches sample_noise",
+        "draw": "Draw Start sample_noise",
+        "generation": "Generation Sampled",
+        "indexed": "sample sample_batches",
         "inpainting": "Inpainting Known",
         "interpolation": "spherical",
     },

@@ -19,6 +19,7 @@ from modules.guidance.none import NoGuidance
 from modules.guidance.proposal import proposal_mean
 from modules.initializers.base import Initializer
 from modules.samplers.base import Sampler
+from modules.sampling.draw import Draw
 from modules.sampling.inpainting import Inpainting, Known
 from modules.schedules.base import Schedule
 
@@ -29,14 +30,6 @@ class Sampled:
 
     x: Tensor
     levels: list[Tensor]
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where walks begin: x (b, *shape) as x_t of level t = `level`, in 1..T."""
-
-    x: Tensor
-    level: int
 
 
 @gin.register
@@ -66,40 +59,19 @@ class Generation:
         self.denoise_factor = denoise_factor
         self.inpainting = inpainting or Inpainting()
 
-    def sample(
-        self,
-        energy: Energy,
-        initializer: Initializer,
-        schedule: Schedule,
-        label: Tensor,
-        noise: NoiseSource,
-        shape: tuple[int, ...],
-        start: Start | None = None,
-        known: Known | None = None,
-    ) -> Sampled:
-        """Samples x (b, *shape), one for each label (b,) (-1 = none), by the noise of each row.
-
-        Args:
-            start: where the walks begin; None: x_T ~ N(0, I).
-            known: pixels that are given, and are returned exactly.
-        """
-        levels = list(self.walk(energy, initializer, schedule, label, noise, shape, start, known))
-        return Sampled(self.denoise(energy, schedule, levels[-1], label, known), levels)
+    def sample(self, energy: Energy, initializer: Initializer, schedule: Schedule, draw: Draw) -> Sampled:
+        """The samples x (b, *shape) of a Draw of b."""
+        levels = list(self.walk(energy, initializer, schedule, draw))
+        return Sampled(self.denoise(energy, schedule, levels[-1], draw.labels, draw.known), levels)
 
     @torch.no_grad()
     def walk(
-        self,
-        energy: Energy,
-        initializer: Initializer,
-        schedule: Schedule,
-        label: Tensor,
-        noise: NoiseSource,
-        shape: tuple[int, ...],
-        start: Start | None = None,
-        known: Known | None = None,
+        self, energy: Energy, initializer: Initializer, schedule: Schedule, draw: Draw
     ) -> Iterator[Tensor]:
         """x_T (or the start), x_{T-1}, ..., x_0, each (b, *shape)."""
-        top, x = (start.level, start.x) if start else (schedule.num_levels, noise.normal("x_T", shape))
+        label, noise, start, known = draw.labels, draw.noise, draw.start, draw.known
+        top = start.level if start else schedule.num_levels
+        x = start.x if start else noise.normal("x_T", energy.shape)
         path = self.inpainting.path(known.image, schedule, noise) if known else []
         if known:
             x = known.keep(path[top], x)

@@ -21,13 +21,13 @@ class Known:
     image: Tensor
     mask: Tensor
 
-    def rows(self, rows: Tensor | slice) -> Known:
+    def take(self, rows: Tensor | slice) -> Known:
         """Of some of the samples."""
         return Known(self.image[rows], self.mask[rows])
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> Known:
-        """On a device, the image in a dtype."""
-        return Known(self.image.to(device, dtype), self.mask.to(device))
+    def to(self, device: torch.device) -> Known:
+        """On a device."""
+        return Known(self.image.to(device), self.mask.to(device))
 
     def keep(self, values: Tensor, x: Tensor) -> Tensor:
         """`values` where known, x elsewhere."""

@@ -71,3 +71,11 @@ class NoiseOnTheWay:
     def child(self, name: str) -> NoiseOnTheWay:
         """See NoiseSource.child."""
         return NoiseOnTheWay(self.first.child(name), self.last.child(name), self.share)
+
+    def take(self, rows: Tensor | slice) -> NoiseOnTheWay:
+        """See NoiseSource.take."""
+        return NoiseOnTheWay(self.first.take(rows), self.last.take(rows), self.share[rows])
+
+    def to(self, device: torch.device) -> NoiseOnTheWay:
+        """See NoiseSource.to."""
+        return NoiseOnTheWay(self.first.to(device), self.last.to(device), self.share.to(device))

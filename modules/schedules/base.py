@@ -16,7 +16,11 @@ class Schedule(ABC):
 
     Args:
         num_levels: T.
+    Attributes:
+        steps_are_widths: step_size is the width of what a chain samples, so that fewer steps can't be longer.
     """
+
+    steps_are_widths = False
 
     def __init__(self, num_levels: int) -> None:
         self.num_levels = num_levels

@@ -29,6 +29,7 @@ class CosineSchedule(LangevinSchedule):
         logsnr_max: λ_0, of the cleanest level.
         logsnr_min: λ_T.
         step_variance: b² of the Langevin step (spec §2); 4e-4 in the published code.
+        level_scaled: c_t = σ̄_{t-1}/σ̄_0, or off: 1 at every level, as in the published toy.
     """
 
     def __init__(
@@ -37,13 +38,14 @@ class CosineSchedule(LangevinSchedule):
         logsnr_max: float = 9.8,
         logsnr_min: float = -5.1,
         step_variance: float = 4e-4,
+        level_scaled: bool = True,
     ) -> None:
         check_integer("CosineSchedule.num_levels", num_levels, low=1, high=100_000)
         check_number("CosineSchedule.logsnr_max", logsnr_max, high=20)
         check_number("CosineSchedule.logsnr_min", logsnr_min, low=-20)
         check_number("CosineSchedule.logsnr_max - logsnr_min", logsnr_max - logsnr_min, above=0)
         self.logsnr_max, self.logsnr_min = logsnr_max, logsnr_min
-        super().__init__(num_levels, step_variance)
+        super().__init__(num_levels, step_variance, level_scaled)
 
     def ladder(self) -> tuple[Tensor, Tensor]:
         return cosine_ladder(self.positions(), self.logsnr_max, self.logsnr_min)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from modules.core.checks import check_number
+from modules.core.checks import check_bool, check_number
 from modules.schedules.base import Schedule
 
 
@@ -15,17 +15,20 @@ class LangevinSchedule(Schedule):
     Args:
         num_levels: T.
         step_variance: b² of s_t² = b² c_t σ_t².
+        level_scaled: c_t = σ̄_{t-1}/σ̄_0, or off: c_t = 1.
     """
 
-    def __init__(self, num_levels: int, step_variance: float) -> None:
+    def __init__(self, num_levels: int, step_variance: float, level_scaled: bool = True) -> None:
+        check_bool(f"{type(self).__name__}.level_scaled", level_scaled)
         check_number(f"{type(self).__name__}.step_variance", step_variance, above=0)
-        self.step_variance = step_variance
+        self.step_variance, self.level_scaled = step_variance, level_scaled
         super().__init__(num_levels)
 
     def coefficients(self, ladder: dict[str, Tensor]) -> dict[str, Tensor]:
-        """s_t² = b² c_t σ_t² with c_t = σ̄_{t-1}/σ̄_0, and w_t = σ_1/σ_t (spec §2, §5)."""
+        """s_t² = b² c_t σ_t² and w_t = σ_1/σ_t (spec §2, §5)."""
         noise, step = ladder["sigma_s"], ladder["sigma_ts"]
-        langevin_var = self.step_variance * (noise / noise[0]) * step**2
+        growth = noise / noise[0] if self.level_scaled else 1.0
+        langevin_var = self.step_variance * growth * step**2
         is_top = torch.arange(1, self.num_levels + 1) == self.num_levels
         return {
             "energy_scale": langevin_var,

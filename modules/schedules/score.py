@@ -19,6 +19,7 @@ class ScoreSchedule(Schedule):
 
     logsnr_max: float
     logsnr_min: float
+    steps_are_widths = True
 
     @abstractmethod
     def logsnr_at(self, position: Tensor) -> Tensor:

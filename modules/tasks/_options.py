@@ -65,7 +65,7 @@ def need_run(arguments: argparse.Namespace) -> None:
     if not arguments.run:
         raise ConfigurationError(f"--task {arguments.task} needs a trained run: --run runs/NAME")
     for option in ("gin", "resume", "dry_run"):
-        if getattr(arguments, option):
+        if vars(arguments)[option]:
             name = option.replace("_", "-")
             raise ConfigurationError(
                 f"--{name} is for training: --task {arguments.task} takes what --run holds, and --set over it"
@@ -74,7 +74,7 @@ def need_run(arguments: argparse.Namespace) -> None:
 
 def at_least_one(arguments: argparse.Namespace, *names: str) -> None:
     """Raise unless these integer options are above 0."""
-    wrong = [name for name in names if getattr(arguments, name) < 1]
+    wrong = [name for name in names if vars(arguments)[name] < 1]
     if wrong:
         raise ConfigurationError(f"--{wrong[0].replace('_', '-')} must be at least 1")
 

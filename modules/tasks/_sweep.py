@@ -43,7 +43,7 @@ def is_wanted(arguments: argparse.Namespace) -> bool:
     """Whether the command is a sweep's."""
     wanted = bool(arguments.sweep) or arguments.seeds is not None
     for name in ("jobs", "columns"):
-        if getattr(arguments, name) is not None and not wanted:
+        if vars(arguments)[name] is not None and not wanted:
             raise ConfigurationError(f"--{name} is for a sweep: add --sweep or --seeds")
     return wanted
 
@@ -183,7 +183,7 @@ def _words(run: Run, arguments: argparse.Namespace) -> list[str]:
     words += ["--resume"] if run.is_begun else []
     words += ["--keep", str(arguments.keep)] if arguments.keep is not None else []
     for name in ("trust_imports", "allow_inexact", "traceback"):
-        words += [f"--{name.replace('_', '-')}"] if getattr(arguments, name) else []
+        words += [f"--{name.replace('_', '-')}"] if vars(arguments)[name] else []
     return words
 
 

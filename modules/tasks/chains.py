@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import math
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modules.core.checks import ConfigurationError, in_short, one_line
+from modules.core.code import object_named
 from modules.tasks import _options
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from modules.runs import Run
 
     Judge = Callable[[Tensor], Tensor]
+
+_JUDGE = "a function of images (n, c, h, w) that returns (n,) bool"
 
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
@@ -130,15 +132,9 @@ def _judge(name: str | None) -> Judge | None:
     if name is None:
         return None
     module, _, function = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), function) if module and function else None
-    except Exception as fault:  # the module is the user's, and may fail by anything
-        raise ConfigurationError(f"--judge {name}: {one_line(fault)}") from fault
-    if not callable(found):
-        raise ConfigurationError(
-            f"--judge {name} must be MODULE:NAME of a function of images (n, c, h, w) that returns (n,) bool"
-        )
-    return found
+    if not module or not function:
+        raise ConfigurationError(f"--judge {name} must be MODULE:NAME of {_JUDGE}")
+    return object_named(name, "--judge", callable, _JUDGE)
 
 
 def _share(judge: Judge, images: Tensor, name: str) -> float:
@@ -214,24 +210,17 @@ def _clean(
     """Clean images of the chains, of the data (for --start noise too: x_t is theirs) or drawn; and labels."""
     import torch
 
+    from modules.sampling.draw import Draw
     from modules.sampling.indexed import sample_batches
 
     method, runtime = trained.method, trained.runtime
     classes = method.energy.num_classes
     if arguments.start == "samples":
-        label = index % classes if classes else torch.full_like(index, -1)
-        drawn = sample_batches(
-            trained.generation,
-            method.energy,
-            method.initializer,
-            method.schedule,
-            index.cpu(),
-            label.cpu(),
-            arguments.seed,
-            runtime,
-            arguments.batch_size,
-        )
-        return next(drawn)[1].x, label
+        every = torch.arange(arguments.num) % classes if classes else torch.full((arguments.num,), -1)
+        draw, which = Draw.of_seed(arguments.seed, arguments.num, every), index.cpu()
+        networks = method.energy, method.initializer, method.schedule
+        drawn = sample_batches(trained.generation, *networks, draw, which, runtime, arguments.batch_size)
+        return next(drawn)[1].x, every[which].to(runtime.device)
     examples = trained.data.open()
     rows = noise.integers("row", 0, len(examples))
     images, labels = examples.rows(rows.cpu())
@@ -266,7 +255,7 @@ def _write(
         for chains, verdict in judged
     ]
     settings = {"run": str(trained.folder), "step": trained.step}
-    settings |= {name: getattr(arguments, name) for name in names}
+    settings |= {name: vars(arguments)[name] for name in names}
     path.write_text(json.dumps({**settings, "levels": levels}, indent=1) + "\n", encoding="utf-8")
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from modules.data.base import Data
     from modules.runs import Run
 
-MADE = ("uniform", "gaussian", "inverted", "interpolated")
+MADE = ("uniform", "gaussian", "inverted", "interpolated", "constant", "shuffled", "shifted")
 INLIERS = "inliers"
 _SCOPE = re.compile(r"([a-zA-Z_]\w*\.)*[a-zA-Z_]\w*")  # as gin has it
 
@@ -246,9 +246,7 @@ def _write(
             columns = [of[name].tolist() for of in values.values()]
             table.writerows([name, n, *row] for n, row in enumerate(zip(*columns, strict=True)))
     settings: dict[str, Any] = {"run": str(trained.folder), "step": trained.step}
-    settings |= {
-        key: getattr(arguments, key) for key in ("inliers", "against", "num", "via", "seed", "weights")
-    }
+    settings |= {key: vars(arguments)[key] for key in ("inliers", "against", "num", "via", "seed", "weights")}
     settings |= {"set": arguments.overrides, "unequal_resize": unequal, "separation": results}
     (folder / "detection.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     areas = {name: {other: f["auroc"] for other, f in of.items()} for name, of in results.items()}

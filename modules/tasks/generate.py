@@ -103,7 +103,8 @@ def _generate(
 
     from modules.report.pictures import save_samples
     from modules.report.walk_pictures import save_levels
-    from modules.sampling.indexed import sample_batches
+    from modules.sampling.draw import Draw
+    from modules.sampling.indexed import diverged, not_finite, sample_batches
 
     # each process draws and writes its own images, so that memory doesn't grow with their number
     runtime, num = trained.runtime, arguments.num
@@ -113,18 +114,14 @@ def _generate(
     shown: list[tuple[Tensor, Tensor]] = []
     kept: list[tuple[Tensor, Tensor]] = []
     bar = tqdm(total=len(mine), unit="img", disable=not runtime.is_main)
-    batches = sample_batches(
-        generation,
-        trained.energy,
-        trained.initializer,
-        trained.method.schedule,
-        mine,
-        None if labels is None else labels[mine],
-        arguments.seed,
-        runtime,
-        arguments.batch_size,
-    )
+    networks = trained.energy, trained.initializer, trained.method.schedule
+    draw = Draw.of_seed(arguments.seed, num, labels)
+    batches = sample_batches(generation, *networks, draw, mine, runtime, arguments.batch_size)
+    lost, written = 0, list[Path]()
     for index, drawn in batches:
+        lost += not_finite(drawn.x)
+        if lost:
+            continue  # to count them all; nothing of what was drawn is kept
         walk = torch.stack([*drawn.levels, drawn.x]).cpu()
         if int(index[0]) < most:
             first = index < most
@@ -132,9 +129,14 @@ def _generate(
         if as_array:
             kept.append((index, walk[-1]))
         else:
-            _write_images(folder, index.tolist(), walk[-1])
+            written += _write_images(folder, index.tolist(), walk[-1])
         bar.update(len(index))
     bar.close()
+    lost = int(runtime.sum(torch.tensor(lost, device=runtime.device)))
+    if lost:
+        for path in written:
+            path.unlink()
+        raise diverged(lost, num)
 
     if as_array:
         _write_array(folder, runtime.gather_objects(kept), labels, runtime.is_main)
@@ -149,11 +151,14 @@ def _generate(
     return walk
 
 
-def _write_images(folder: Path, indices: list[int], images: Tensor) -> None:
+def _write_images(folder: Path, indices: list[int], images: Tensor) -> list[Path]:
+    """A PNG for each image; where they are."""
     from modules.report.pictures import image_of
 
-    for index, image in zip(indices, images, strict=True):
-        image_of(image).save(folder / f"{index:06d}.png")
+    paths = [folder / f"{index:06d}.png" for index in indices]
+    for path, image in zip(paths, images, strict=True):
+        image_of(image).save(path)
+    return paths
 
 
 def _write_array(

@@ -85,15 +85,21 @@ def _run(arguments: argparse.Namespace, folder: Path) -> int:
     if training.stop_code and training.num_steps_done < trainer.num_steps:
         if trainer.runtime.is_main:
             done = f"stopped by a signal after step {training.num_steps_done:,}, which is saved"
-            print(f"{done}; go on: python launch.py --output {folder} --resume", file=sys.stderr)
+            command = f"python launch.py --output {folder} --resume{_code(config)}"
+            print(f"{done}; go on: {command}", file=sys.stderr)
         trainer.runtime.finish()
         return training.stop_code
     if trainer.runtime.is_main:
-        imports = "".join(f" --import {name}" for name in config.imports)
         print(f"{folder}: samples/, curves.png, metrics.jsonl, checkpoints/")
-        print(f"sample it: python launch.py --task generate --run {folder} --num 64{imports}")
+        print(f"sample it: python launch.py --task generate --run {folder} --num 64{_code(config)}")
     trainer.runtime.finish()
     return 0
+
+
+def _code(config: Config) -> str:
+    """The options by which the run folder's code is let in again."""
+    imports = "".join(f" --import {name}" for name in config.imports)
+    return f"{imports}{' --trust-imports' if config.names_code else ''}"
 
 
 @contextmanager

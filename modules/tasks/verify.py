@@ -72,6 +72,7 @@ def _checkpoint_faults(path: Path, training: Training | None) -> Iterator[str]:
         return
     if checkpoints.step_of(path) != state["step"]:
         yield f"{path} holds step {state['step']}"
+    sound = True
     for group, values in tensors.items():
         for name, value in values.items():
             try:
@@ -80,8 +81,9 @@ def _checkpoint_faults(path: Path, training: Training | None) -> Iterator[str]:
                 yield f"{path}: {group}/{name} is {value.dtype}, which no network here has"
                 continue
             if bad:
+                sound = False
                 yield f"{path}: {group}/{name} has {bad:,} of {value.numel():,} values that are not finite"
-    if training is not None:
+    if training is not None and sound:  # it takes no such values, and would name the first of them again
         try:
             training.restore(tensors, state)
         except CheckpointError as fault:

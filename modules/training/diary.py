@@ -1,77 +1,64 @@
-"""What a training run writes beside its checkpoints: numbers, curves, pictures, a progress bar."""
+"""What a training run writes beside its checkpoints: numbers, curves, a progress bar."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 
-from modules.core.checks import DataError
 from modules.core.types import LossOutput
-from modules.data.base import Examples
-from modules.metrics.sliced_wasserstein import sliced_wasserstein
 from modules.report.curves import save_curves
-from modules.report.journal import Journal, read
+from modules.report.journal import Journal
 from modules.report.meters import LevelMeter
 from modules.report.page import save_page
-from modules.report.pictures import save_samples
 from modules.report.spectra import spectral_norms
-from modules.runtime.signals import SamplingStoppedError
-from modules.sampling.indexed import sample
 from modules.training.state import Training
 
-if TYPE_CHECKING:
-    from modules.training.trainer import Trainer
-
 FIRST_CURVES = 10.0  # seconds from the start, before which there's little to see
-WORSE = 1.5  # samples this many times as far from data as the run's best are worth a warning
 
 
 class Diary:
-    """A run's record, written as training goes."""
+    """A run's record, written as training goes.
 
-    def __init__(self, trainer: Trainer, folder: Path, first_step: int, examples: Examples) -> None:
-        self.trainer, self.folder, self.runtime = trainer, folder, trainer.runtime
+    Args:
+        folder: the run's.
+        training: the state, at the step from which it goes on.
+        num_steps, batch_size: of the run.
+
+    Attributes:
+        shown: samples of the newest batch by name, see LossOutput, and their levels.
+    """
+
+    def __init__(self, folder: Path, training: Training, num_steps: int, batch_size: int) -> None:
+        self.folder, self.training, self.runtime = folder, training, training.runtime
+        self._batch_size = batch_size
         self._started = self._logged = time.monotonic()
-        self._logged_step = first_step
+        self._logged_step = first_step = training.num_steps_done
         self._curves_due = self._started + FIRST_CURVES
-        self._sampling_seconds = 0.0
-        self._best_distance = math.inf
+        self._seconds_aside = 0.0
+        self.shown: tuple[Mapping[str, torch.Tensor], torch.Tensor] = ({}, torch.empty(0))
         self._forget()
-        evaluation, num_classes = trainer.evaluation, trainer.method.energy.num_classes
-        if evaluation is not None and evaluation.every:  # on all processes, before anything is written
-            self._evaluator = evaluation.open(trainer.data, self.runtime, num_classes, examples)
         if self.runtime.is_main:
-            (folder / "samples").mkdir(parents=True, exist_ok=True)
-            self._reference = self._data_samples(examples)
+            folder.mkdir(parents=True, exist_ok=True)
             self.journal = Journal(folder / "metrics.jsonl", first_step)
-            for row in read(self.journal.path):
-                if "sample_distance" in row:
-                    distance = max(row["sample_distance"], row["sample_distance_floor"])
-                    self._best_distance = min(self._best_distance, distance)
             self.runtime.start_trackers(folder)
         self.bar = tqdm(
-            total=trainer.num_steps,
+            total=num_steps,
             initial=first_step,
             unit="step",
             disable=not self.runtime.is_main,
             mininterval=1,
         )
 
-    def _data_samples(self, examples: Examples) -> tuple[torch.Tensor, torch.Tensor]:
-        """Two disjoint sets of data, spread over all of it: the yardstick for samples."""
-        num = max(1, min(self.trainer.num_samples, len(examples) // 2))
-        images, _ = examples.rows(torch.arange(2 * num) * len(examples) // (2 * num))
-        return images[::2], images[1::2]
-
     def _forget(self) -> None:
         """Begin anew to collect what `log` writes."""
-        self.meter = LevelMeter(self.trainer.method.schedule.num_levels, self.runtime.device)
+        self.meter = LevelMeter(self.training.method.schedule.num_levels, self.runtime.device)
         self._figures: Mapping[str, Any] = {}
         self._clipped: dict[str, list[bool]] = {}
 
@@ -79,16 +66,19 @@ class Diary:
         """Take note of a step's losses, norms and per-sample figures."""
         for output in outputs:
             self.meter.add(output.t, output.watch)
+            self.shown = (output.shown, output.t)
         self._figures = figures
-        for name, rule in self.trainer.optimizers.items():
-            if rule.clip_norm is not None and f"grad_norm/{name}" in figures:
+        for name, updater in self.training.updaters.items():
+            limit = updater.rule.clip_norm
+            if limit is not None and f"grad_norm/{name}" in figures:
                 steps = self._clipped.setdefault(f"clipped/{name}", [])
-                steps.append(figures[f"grad_norm/{name}"] > rule.clip_norm)
+                steps.append(figures[f"grad_norm/{name}"] > limit)
         self.bar.update()
 
-    def log(self, training: Training) -> None:
+    def log(self) -> None:
         """Write means since the last call by level, shares of clipped steps, the newest losses and norms."""
-        step, figures = training.num_steps_done, self._figures
+        training, figures = self.training, self._figures
+        step = training.num_steps_done
         row = self.meter.read(self.runtime.sum)
         for name in [n for n in row if n.startswith("energy_positive")]:
             negative = row.get(name.replace("positive", "negative"), math.nan)
@@ -103,82 +93,24 @@ class Diary:
         if not self.runtime.is_main:
             return
         now = time.monotonic()
-        pace = (step - self._logged_step) / (now - self._logged - self._sampling_seconds + 1e-9)
-        row |= {"steps_per_second": pace, "images_per_second": pace * self.trainer.batch_size}
-        self._logged, self._logged_step, self._sampling_seconds = now, step, 0.0
-        self._write(step, row)
+        pace = (step - self._logged_step) / (now - self._logged - self._seconds_aside + 1e-9)
+        row |= {"steps_per_second": pace, "images_per_second": pace * self._batch_size}
+        self._logged, self._logged_step, self._seconds_aside = now, step, 0.0
+        self.write(row)
         shown = ("energy_positive", "energy_negative", "gap", "loss/initializer")
         self.bar.set_postfix({k.split("/")[-1]: f"{row[k]:.3g}" for k in shown if k in row}, refresh=False)
 
-    def sample(self, training: Training) -> dict[str, float]:
-        """Draw fixed seeds with the averaged weights: a picture and, on the main process, a distance to data.
-
-        A signal to stop ends it without either.
-        """
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """For what isn't training: its time is left out of the pace."""
         began = time.monotonic()
-        trainer = self.trainer
-        models = trainer.method.models(training.ready_averages())
-        num_classes = models[0].num_classes
-        labels = torch.arange(trainer.num_samples) % num_classes if num_classes else None
-        try:
-            drawn = sample(
-                trainer.generation,
-                *models,
-                trainer.method.schedule,
-                trainer.num_samples,
-                labels,
-                trainer.seed,
-                self.runtime,
-            )
-        except SamplingStoppedError:  # the run is saved after its next step
-            return {}
-        measured: dict[str, float] = {}
-        if self.runtime.is_main:
-            step = training.num_steps_done
-            save_samples(drawn.x, drawn.levels, self.folder / "samples" / f"step_{step:08d}.png")
-            here, there = self._reference
-            x = drawn.x[: len(here)]
-            if len(trainer.data.shape) == 3:
-                x = x.clamp(-1, 1)
-            distance, floor = sliced_wasserstein(x, here), sliced_wasserstein(there, here)
-            measured = {"sample_distance": distance}
-            self._write(step, {**measured, "sample_distance_floor": floor})
-            self._best_distance = min(self._best_distance, max(distance, floor))
-            if not distance <= WORSE * self._best_distance:  # a NaN warns too
-                self.say(
-                    f"step {step}: samples lie {distance:.3g} from data, {self._best_distance:.3g} at best: "
-                    "they have got worse, whatever the losses say; see curves.png and samples/"
-                )
-        self._sampling_seconds += time.monotonic() - began
-        return measured
-
-    def evaluate(self, training: Training) -> dict[str, float]:
-        """Measure samples of the averaged weights by Trainer.evaluation; the values, on every process.
-
-        No values where samples are not finite, or after a signal to stop: what that means for the run is not
-        for its record to say.
-        """
-        began, trainer, step = time.monotonic(), self.trainer, training.num_steps_done
-        models = trainer.method.models(training.ready_averages())
-        place = {"step": step, "weights": "ema"}
-        schedule, generation = trainer.method.schedule, trainer.generation
-        try:
-            measured = self._evaluator(generation, *models, schedule, trainer.seed, place)
-        except DataError as fault:  # samples that aren't finite; on every process
-            self.say(f"step {step}: not measured: {fault}")
-            return {}
-        except SamplingStoppedError:
-            return {}
-        if self.runtime.is_main:
-            measured.write(self.folder / "evaluations" / f"step_{step:08d}.json")
-            self._write(step, {**measured.values, "evaluation_seconds": time.monotonic() - began})
-        self._sampling_seconds += time.monotonic() - began
-        return measured.values
+        yield
+        self._seconds_aside += time.monotonic() - began
 
     def go_back(self, step: int) -> None:
         """Forget what was written after an earlier step, from which training goes on."""
         self._forget()
-        self._logged, self._logged_step, self._sampling_seconds = time.monotonic(), step, 0.0
+        self._logged, self._logged_step, self._seconds_aside = time.monotonic(), step, 0.0
         if self.runtime.is_main:
             seconds = self.journal.seconds_before
             self.journal = Journal(self.journal.path, step)
@@ -199,8 +131,10 @@ class Diary:
             save_page(self.folder)
             self._curves_due = began + 50 * (time.monotonic() - began)
 
-    def _write(self, step: int, row: Mapping[str, float]) -> None:
-        seconds = self.journal.seconds_before + time.monotonic() - self._started
+    def write(self, row: Mapping[str, float]) -> None:
+        """Write numbers of the step just done, on the main process."""
+        step, seconds = self.training.num_steps_done, self.journal.seconds_before
+        seconds += time.monotonic() - self._started
         self.journal.write({"step": step, "seconds": round(seconds, 2), **row})
         self.runtime.track(row, step)
 

@@ -18,7 +18,8 @@ class EMA:
 
     Args:
         decay: d in [0, 1).
-        ramp: use min(d, (1 + n)/(10 + n)) at update n, so that early averages forget the start.
+        ramp: use min(d, (1 + n)/(10 + n)) at update n = 1, 2, ..., so that early averages forget the start;
+            as published for CDRL, whose averages are torch_ema's. DRL's have no ramp.
     """
 
     def __init__(self, decay: float = 0.9999, ramp: bool = False) -> None:
@@ -33,7 +34,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, average: nn.Module, network: nn.Module, num_updates: int) -> None:
-        """Move `average` towards `network`, whose parameters have been updated num_updates times before."""
+        """Move `average` towards `network`, whose parameters have been updated num_updates times by now."""
         decay = min(self.decay, (1 + num_updates) / (10 + num_updates)) if self.ramp else self.decay
         torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
         for mean, live in zip(average.buffers(), network.buffers(), strict=True):

@@ -10,7 +10,7 @@ import gin
 import torch
 from torch import Tensor, nn
 
-from modules.core.checks import CheckpointError, ConfigurationError, check_integer, check_number
+from modules.core.checks import CheckpointError, ConfigurationError, check_integer, check_number, nearest
 
 
 class Optimizer(ABC):
@@ -22,7 +22,8 @@ class Optimizer(ABC):
     Args:
         lr: the learning rate after warm-up.
         clip_norm: the gradient's largest global norm; None: not clipped.
-        warmup_steps, warmup_offset: updates; 0 steps: no warm-up.
+        warmup_steps, warmup_offset: updates; 0 steps: no warm-up. The published codes count from 0: offset -1
+            is theirs, one update late, so that the first has rate 0.
         decay_steps: the update at which the decay ends; 0: no decay.
         final_factor: what the decay ends at.
     """
@@ -41,7 +42,7 @@ class Optimizer(ABC):
         if clip_norm is not None:
             check_number(f"{name}.clip_norm", clip_norm, above=0)
         check_integer(f"{name}.warmup_steps", warmup_steps, low=0)
-        check_integer(f"{name}.warmup_offset", warmup_offset, low=0)
+        check_integer(f"{name}.warmup_offset", warmup_offset, low=-1)
         check_integer(f"{name}.decay_steps", decay_steps, low=0)
         if 0 < decay_steps <= warmup_steps:
             raise ConfigurationError(f"{name}.decay_steps must be above warmup_steps = {warmup_steps}")
@@ -197,3 +198,21 @@ class AdamW(Optimizer):
         return torch.optim.AdamW(
             parameters, self.lr, self.betas, self.eps, weight_decay=self.weight_decay, fused=fused
         )
+
+
+def check_optimizers(networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]) -> None:
+    """Raise unless there's an Optimizer for each network, and none for anything else."""
+    for name in networks:
+        if name not in optimizers:
+            raise ConfigurationError(f'Trainer.optimizers has none for the network "{name}": add one')
+        if not isinstance(optimizers[name], Optimizer):
+            raise ConfigurationError(
+                f'Trainer.optimizers["{name}"] must be an Optimizer such as @AdamW(), '
+                f"got {optimizers[name]!r}"
+            )
+    for name in optimizers:
+        if name not in networks:
+            raise ConfigurationError(
+                f'Trainer.optimizers names "{name}", but the networks that learn are '
+                f"{', '.join(networks)}.{nearest(name, list(networks))}"
+            )

@@ -6,42 +6,24 @@ import copy
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from modules.core.checks import CheckpointError, ConfigurationError, nearest
+from modules.core.checks import CheckpointError
 from modules.core.noise import Noise
 from modules.core.types import Batch, LossOutput
 from modules.data.base import Examples
 from modules.methods.base import Method
 from modules.runtime.runtime import Runtime
 from modules.runtime.signals import INTERRUPTED, REQUEUE
+from modules.training.divergence import Divergence
 from modules.training.ema import EMA
-from modules.training.optimizers import Optimizer
+from modules.training.optimizers import Optimizer, check_optimizers
+from modules.training.saved import best_of, check_finite, load_weights, number_of, updates_of
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class Divergence(Exception):
-    """A step that all processes gave up before its optimizers: weights, averages, optimizers are unchanged.
-
-    Attributes:
-        step: 0, 1, ...; reason: what was found, in a few words.
-        losses, grad_norms: by network; losses is the list of every micro-batch's.
-        rows: of each row of the global batch its number, its t and what is watched.
-        num_rollbacks: before this step.
-    """
-
-    step: int
-    reason: str
-    losses: dict[str, list[float]]
-    grad_norms: dict[str, float]
-    rows: list[dict[str, float]]
-    num_rollbacks: int
 
 
 class Training:
@@ -81,6 +63,7 @@ class Training:
         check_optimizers(self.networks, optimizers)
         self.updaters = {name: optimizers[name].start(network) for name, network in self.networks.items()}
         self.averages = {name: ema.copy_of(network) for name, network in self.networks.items()}
+        method.averages = self.averages
         self.ema, self.runtime, self.seed, self.dtype = ema, runtime, seed, dtype
         self.max_energy = max_energy
         self.num_steps_done = self.num_skips = self.num_rollbacks = self.stop_code = 0
@@ -236,9 +219,10 @@ class Training:
                 load_weights(self.averages[name], tensors, name)
             else:
                 load_weights(self.averages[name], tensors, f"{name}_ema")
-            state, updates = tensors.get(f"{name}_optimizer"), _updates(numbers, name)
+            state, updates = tensors.get(f"{name}_optimizer"), updates_of(numbers, name)
             if state is not None and updates is not None:
                 self.updaters[name].restore(name, state, updates)
+                check_finite(state, f"{name}_optimizer")
             elif allow_inexact:
                 _log.warning('the optimizer of the network "%s" starts anew: its state is missing', name)
             else:
@@ -250,35 +234,12 @@ class Training:
             raise CheckpointError(
                 "the checkpoint lacks the best step so far: add --allow-inexact to forget it"
             )
-        self.num_steps_done, self.best = numbers["step"], _best(numbers)
+        self.num_steps_done, self.best = numbers["step"], best_of(numbers)
         # states from before there were guards had no faults
-        self.num_skips, self.num_rollbacks = (int(_number(numbers, n, 0)) for n in ("skips", "rollbacks"))
+        self.num_skips, self.num_rollbacks = (int(number_of(numbers, n, 0)) for n in ("skips", "rollbacks"))
         back = numbers.get("rolled_back_to")
-        self.rolled_back_to = None if back is None else int(_number(numbers, "rolled_back_to", 0))
-        self.lr_factor = _number(numbers, "lr_factor", 1.0)
-
-
-def _number(numbers: Mapping[str, Any], name: str, default: float) -> float:
-    value = numbers.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2**63:
-        raise CheckpointError(f"the checkpoint's {name} is no number: {str(value)[:100]}")
-    return value
-
-
-def _updates(numbers: Mapping[str, Any], name: str) -> int | None:
-    updates = numbers.get("updates")
-    count = updates.get(name) if isinstance(updates, dict) else None
-    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
-
-
-def _best(numbers: Mapping[str, Any]) -> dict[str, Any] | None:
-    best = numbers.get("best")
-    if best is None:
-        return None
-    kinds = {"metric": (str,), "value": (int, float), "step": (int,)}
-    if not isinstance(best, dict) or not all(isinstance(best.get(key), kind) for key, kind in kinds.items()):
-        raise CheckpointError(f"the checkpoint's best step is not one: {str(best)[:100]}")
-    return best
+        self.rolled_back_to = None if back is None else int(number_of(numbers, "rolled_back_to", 0))
+        self.lr_factor = number_of(numbers, "lr_factor", 1.0)
 
 
 def _not_finite(outputs: list[LossOutput]) -> Tensor:
@@ -291,38 +252,3 @@ def _mean_energy(outputs: list[LossOutput]) -> Tensor:
     """The mean |E| over the watched energies, 0 where there are none."""
     seen = [v.abs().float().mean() for o in outputs for k, v in o.watch.items() if k.startswith("energy")]
     return torch.stack(seen).mean() if seen else torch.zeros((), device=outputs[0].t.device)
-
-
-def load_weights(network: nn.Module, tensors: dict[str, dict[str, Tensor]], group: str) -> None:
-    """Load one group of a checkpoint into a network. Raises CheckpointError naming what doesn't fit."""
-    if group not in tensors:
-        raise CheckpointError(f"the checkpoint has no group {group!r}, only {', '.join(sorted(tensors))}")
-    for key, value in network.state_dict().items():
-        if key in tensors[group] and tensors[group][key].dtype != value.dtype:
-            raise CheckpointError(
-                f"group {group!r} doesn't fit the configured network: {key} is {tensors[group][key].dtype}, "
-                f"not {value.dtype}"
-            )
-    try:
-        network.load_state_dict(tensors[group])
-    except RuntimeError as fault:
-        detail = " ".join(str(fault).split())[:300]
-        raise CheckpointError(f"group {group!r} doesn't fit the configured network: {detail}") from fault
-
-
-def check_optimizers(networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]) -> None:
-    """Raise unless there's an Optimizer for each network, and none for anything else."""
-    for name in networks:
-        if name not in optimizers:
-            raise ConfigurationError(f'Trainer.optimizers has none for the network "{name}": add one')
-        if not isinstance(optimizers[name], Optimizer):
-            raise ConfigurationError(
-                f'Trainer.optimizers["{name}"] must be an Optimizer such as @AdamW(), '
-                f"got {optimizers[name]!r}"
-            )
-    for name in optimizers:
-        if name not in networks:
-            raise ConfigurationError(
-                f'Trainer.optimizers names "{name}", but the networks that learn are '
-                f"{', '.join(networks)}.{nearest(name, list(networks))}"
-            )

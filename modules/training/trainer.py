@@ -4,33 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 
 import gin
 
 from modules.core.checks import (
+    Check,
     ConfigurationError,
     DivergenceError,
+    check_attributes,
     check_bool,
     check_choice,
     check_instance,
     check_integer,
+    optional,
 )
 from modules.data.base import Data, Examples
 from modules.data.stream import TrainingStream
 from modules.evaluation.evaluation import Evaluation
 from modules.methods.base import Method
-from modules.report import diagnostics
 from modules.runtime.runtime import Runtime
 from modules.sampling.generation import Generation
 from modules.storage import checkpoints
 from modules.storage.run_lock import run_lock
+from modules.training import divergence
 from modules.training.best import Best
 from modules.training.diary import Diary
+from modules.training.divergence import Divergence
 from modules.training.ema import EMA
 from modules.training.guards import Guard, RaiseOnDivergence
-from modules.training.optimizers import Optimizer
-from modules.training.state import Divergence, Training, check_optimizers
+from modules.training.inspection import Inspection
+from modules.training.optimizers import Optimizer, check_optimizers
+from modules.training.state import Training
+
+_CHECKS: dict[str, Check] = {
+    "method": partial(check_instance, kind=Method),
+    "data": partial(check_instance, kind=Data),
+    "optimizers": partial(check_instance, kind=dict),
+    "generation": partial(check_instance, kind=Generation),
+    "num_steps": partial(check_integer, low=1),
+    "batch_size": partial(check_integer, low=1, high=2**24),
+    "ema": partial(check_instance, kind=EMA),
+    "runtime": partial(check_instance, kind=Runtime),
+    "per_device_batch_size": optional(partial(check_integer, low=1)),
+    "seed": partial(check_integer, low=0),
+    "horizontal_flip": check_bool,
+    "dequantize": check_bool,
+    "num_workers": partial(check_integer, low=0, high=1024),
+    "log_every": partial(check_integer, low=1),
+    "sample_every": partial(check_integer, low=0),
+    "save_every": partial(check_integer, low=1),
+    "num_samples": partial(check_integer, low=1, high=2**20),
+    "keep": partial(check_integer, low=1),
+    "guard": partial(check_instance, kind=Guard),
+    "best": optional(partial(check_instance, kind=Best)),
+    "evaluation": optional(partial(check_instance, kind=Evaluation)),
+}
 
 
 @gin.register
@@ -81,28 +111,22 @@ class Trainer:
         best: Best | None = None,
         evaluation: Evaluation | None = None,
     ) -> None:
-        check_instance("Trainer.method", method, Method)
-        check_instance("Trainer.data", data, Data)
-        check_instance("Trainer.optimizers", optimizers, dict)
-        check_optimizers(method.networks(), optimizers)
-        check_instance("Trainer.generation", generation, Generation)
-        check_instance("Trainer.ema", ema, (EMA, type(None)))
-        check_instance("Trainer.runtime", runtime, (Runtime, type(None)))
-        check_instance("Trainer.guard", guard, (Guard, type(None)))
-        check_instance("Trainer.best", best, (Best, type(None)))
-        check_instance("Trainer.evaluation", evaluation, (Evaluation, type(None)))
-        check_integer("Trainer.num_steps", num_steps, low=1)
-        check_integer("Trainer.batch_size", batch_size, low=1, high=2**24)
-        check_integer("Trainer.seed", seed, low=0)
-        check_bool("Trainer.horizontal_flip", horizontal_flip)
-        check_bool("Trainer.dequantize", dequantize)
-        check_integer("Trainer.num_workers", num_workers, low=0, high=1024)
-        for name, value in (("log_every", log_every), ("save_every", save_every), ("keep", keep)):
-            check_integer(f"Trainer.{name}", value, low=1)
-        check_integer("Trainer.sample_every", sample_every, low=0)
-        check_integer("Trainer.num_samples", num_samples, low=1, high=2**20)
-        if per_device_batch_size is not None:
-            check_integer("Trainer.per_device_batch_size", per_device_batch_size, low=1)
+        self.method, self.data, self.optimizers, self.generation = method, data, optimizers, generation
+        self.num_steps, self.batch_size, self.seed = num_steps, batch_size, seed
+        self.per_device_batch_size = per_device_batch_size
+        self.horizontal_flip, self.dequantize, self.num_workers = horizontal_flip, dequantize, num_workers
+        self.log_every, self.sample_every, self.save_every = log_every, sample_every, save_every
+        self.num_samples, self.keep, self.best, self.evaluation = num_samples, keep, best, evaluation
+        self.ema = EMA() if ema is None else ema
+        self.runtime = Runtime() if runtime is None else runtime
+        self.guard = RaiseOnDivergence() if guard is None else guard
+        check_attributes(self, _CHECKS)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Raise unless the parts fit each other."""
+        method, data, best, evaluation = self.method, self.data, self.best, self.evaluation
+        check_optimizers(method.networks(), self.optimizers)
         if data.shape != method.energy.shape:
             raise ConfigurationError(
                 f"the data has shape {data.shape}, the energy {method.energy.shape}: set SHAPE for both"
@@ -123,21 +147,9 @@ class Trainer:
                 f"the initializer has {method.initializer.num_classes} classes, the energy {num_classes}: "
                 "set NUM_CLASSES for both"
             )
-        self.method, self.data, self.optimizers, self.generation = method, data, optimizers, generation
-        self.ema, self.runtime = ema or EMA(), runtime or Runtime()
-        self.num_steps, self.batch_size, self.per_device_batch_size = (
-            num_steps,
-            batch_size,
-            per_device_batch_size,
-        )
-        self.seed, self.horizontal_flip, self.num_workers = seed, horizontal_flip, num_workers
-        self.dequantize = dequantize
-        self.log_every, self.sample_every, self.save_every = log_every, sample_every, save_every
         if best is not None:
             names = ["sample_distance", *(evaluation.values if evaluation and evaluation.every else [])]
             check_choice("Best.metric, given what Trainer.evaluation measures,", best.metric, names)
-        self.num_samples, self.keep, self.best = num_samples, keep, best
-        self.guard, self.evaluation = guard or RaiseOnDivergence(), evaluation
 
     def stream(self, examples: Examples) -> TrainingStream:
         """The training data in their order."""
@@ -198,20 +210,26 @@ class Trainer:
         self, folder: Path, training: Training, stream: TrainingStream, examples: Examples, rows: list[range]
     ) -> None:
         """The steps that are left, and what happens beside them."""
-        diary = Diary(self, folder, training.num_steps_done, examples)
+        evaluator = None
+        if self.evaluation and self.evaluation.every:  # on all processes, before anything is written
+            num_classes = self.method.energy.num_classes
+            evaluator = self.evaluation.open(self.data, self.runtime, num_classes, examples)
+        diary = Diary(folder, training, self.num_steps, self.batch_size)
         try:
+            inspection = Inspection(diary, self.generation, evaluator, examples, self.num_samples)
             with self.runtime.signals.noted():
                 if self.guard.goes_back and self.runtime.any(not checkpoints.of_run(folder)):
                     self.save(folder, training, examples)
                 while training.num_steps_done < self.num_steps and not training.stop_code:
-                    self._advance(training, stream, rows, folder, diary)
+                    self._advance(training, stream, rows, inspection)
         finally:
             diary.close()
 
     def _advance(
-        self, training: Training, stream: TrainingStream, rows: list[range], folder: Path, diary: Diary
+        self, training: Training, stream: TrainingStream, rows: list[range], inspection: Inspection
     ) -> None:
         """Train until the end, a signal, or a divergence after which training goes on from another step."""
+        diary, folder = inspection.diary, inspection.diary.folder
         with closing(stream.iterate(training.num_steps_done, rows)) as data:
             while training.num_steps_done < self.num_steps and not training.stop_code:
                 try:
@@ -219,17 +237,17 @@ class Trainer:
                     diary.watch(figures, outputs)
                 except Divergence as fault:
                     remedy = self.guard.remedy(training, folder)
-                    self._report(fault, remedy, stream, folder, diary)
+                    self._report(fault, remedy, stream, diary)
                     if training.num_steps_done <= fault.step:
                         return diary.go_back(training.num_steps_done)
                 done, stopping = training.num_steps_done, bool(training.stop_code)
                 if self.is_due(self.log_every, done):
-                    diary.log(training)
+                    diary.log()
                 measured: dict[str, float] = {}
                 if self.is_due(self.sample_every, done) and not stopping:
-                    measured |= diary.sample(training)
+                    measured |= inspection.sample()
                 if self.evaluation and self.is_due(self.evaluation.every, done) and not stopping:
-                    measured |= diary.evaluate(training)
+                    measured |= inspection.evaluate()
                 if self.best and self.best.metric in measured:
                     training.best = self.best.after(training.best, done, measured[self.best.metric])
                 if training.is_best and self.runtime.is_main:  # first: what is saved below says it is kept
@@ -240,14 +258,12 @@ class Trainer:
                     diary.draw_curves(last=done == self.num_steps)
         return None
 
-    def _report(
-        self, fault: Divergence, remedy: str | None, stream: TrainingStream, folder: Path, diary: Diary
-    ) -> None:
+    def _report(self, fault: Divergence, remedy: str | None, stream: TrainingStream, diary: Diary) -> None:
         """Keep what is known of a divergence. Raises DivergenceError where there's no remedy."""
-        path = diagnostics.path_of(folder, fault)
+        path = divergence.path_of(diary.folder, fault)
         if self.runtime.is_main:
             indices = stream.indices(fault.step, range(self.batch_size)).tolist()
-            diagnostics.save(path, fault, indices, remedy or "stopped")
+            divergence.save(path, fault, indices, remedy or "stopped")
         what = f"training diverged at step {fault.step + 1}: {fault.reason} (see {path})"
         if remedy is None:
             diary.draw_curves(last=True)

@@ -53,6 +53,48 @@ def test_cdrl_parity(name: str, dtype: torch.dtype) -> None:
     assert _relative(-grad, recorded["out.grad_f"]) < 1e-5
 
 
+def test_the_quadratic_term() -> None:
+    """E gains ½||y||² and its gradient y, by autograd and along chains."""
+    torch.manual_seed(0)
+    plain = CooperativeResNet((1, 8, 8), channels=8, channel_mult=(1, 2), num_blocks=1).double()
+    tied = CooperativeResNet(
+        (1, 8, 8), channels=8, channel_mult=(1, 2), num_blocks=1, quadratic=True
+    ).double()
+    tied.load_state_dict(plain.state_dict())
+    transition = CosineSchedule().transition(torch.tensor([1, 4, 6]), torch.float64)
+    y = torch.randn(3, 1, 8, 8, dtype=torch.float64)
+    for find in (
+        lambda net: _energy_and_grad(net, y, transition),
+        lambda net: net.at(transition).value_and_grad(y),
+    ):
+        (e, grad), (e_tied, grad_tied) = find(plain), find(tied)
+        torch.testing.assert_close(e_tied - e, 0.5 * y.flatten(1).norm(dim=1) ** 2, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(grad_tied - grad, y, rtol=1e-12, atol=1e-12)
+
+
+def test_dropout_of_drls_energy() -> None:
+    """New masks at each evaluation in training, chains included; their gradients agree; none otherwise."""
+    torch.manual_seed(0)
+    net = RecoveryResNet((1, 8, 8), channels=8, channel_mult=(1, 2), num_blocks=1, dropout=0.5).double()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    transition = CosineSchedule().transition(torch.tensor([1, 4, 6]), torch.float64)
+    y = torch.randn(3, 1, 8, 8, dtype=torch.float64)
+    chain = net.at(transition)
+    assert not torch.allclose(net(y, transition), net(y, transition))
+    assert not torch.allclose(chain.value_and_grad(y)[1], chain.value_and_grad(y)[1])
+    torch.manual_seed(1)
+    here = _energy_and_grad(net, y, transition)
+    torch.manual_seed(1)
+    for got, wanted in zip(chain.value_and_grad(y), here, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
+    net.eval()
+    plain = RecoveryResNet((1, 8, 8), channels=8, channel_mult=(1, 2), num_blocks=1).double()
+    plain.load_state_dict(net.state_dict())
+    assert torch.equal(net(y, transition), plain(y, transition))
+
+
 def test_drl_parity() -> None:
     """Gradient in float64: in float32 one ReLU of the recording lies so near 0 that rounding flips it."""
     recorded = golden("drl_uncond")

@@ -29,6 +29,7 @@ from modules.sampling.generation import Generation
 from modules.schedules.cosine import CosineSchedule
 from modules.storage import checkpoints
 from modules.training.diary import Diary
+from modules.training.inspection import Inspection
 from modules.training.optimizers import AdamW
 from modules.training.trainer import Trainer
 
@@ -106,9 +107,11 @@ def test_samples_that_are_not_finite_are_reported_not_measured(tmp_path: Path, c
     training = trainer.train(tmp_path)
     with torch.no_grad():
         training.averages["initializer"].head.bias.fill_(torch.nan)
-    diary = Diary(trainer, tmp_path, 5, trainer.data.open())
+    examples, diary = trainer.data.open(), Diary(tmp_path, training, 5, trainer.batch_size)
+    evaluator = _evaluation().open(trainer.data, trainer.runtime)
+    inspection = Inspection(diary, trainer.generation, evaluator, examples, trainer.num_samples)
     before = (tmp_path / "metrics.jsonl").read_text()
-    assert diary.evaluate(training) == {}
+    assert inspection.evaluate() == {}
     diary.close()
     assert "step 5: not measured: 30 of 30 samples are not finite" in capsys.readouterr().out
     assert (tmp_path / "metrics.jsonl").read_text() == before

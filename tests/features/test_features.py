@@ -245,7 +245,11 @@ def test_a_module_by_its_path(tmp_path):
         (lambda: ModuleFeatures("torch.nn.Linaer"), (3, 8, 8), "Did you mean 'Linear'?"),
         (lambda: ModuleFeatures("nowhere.Linear"), (3, 8, 8), "No module named 'nowhere'"),
         (lambda: ModuleFeatures("torch.nn.Linear"), (3, 8, 8), "refused: "),
-        (lambda: ModuleFeatures("torch.numel"), (3, 8, 8), "refused: "),
+        (lambda: ModuleFeatures("torch.numel"), (3, 8, 8), "must be a class of torch.nn.Module"),
+        (lambda: ModuleFeatures("os.mkdir", {"path": "x"}), (3, 8, 8), "must be a class of torch.nn"),
+        (lambda: ModuleFeatures("torch.hub.load"), (3, 8, 8), "must be a class of torch.nn.Module"),
+        (lambda: ModuleFeatures("torch.nn.Module.apply"), (3, 8, 8), "must be a class of torch.nn.Module"),
+        (lambda: ModuleFeatures("pathlib.Path.home"), (3, 8, 8), "must be a class of torch.nn.Module"),
         (
             lambda: ModuleFeatures("torch.nn.Identity", layer="pool"),
             (3, 8, 8),

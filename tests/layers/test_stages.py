@@ -18,6 +18,12 @@ def _random(*shape: int) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(sum(shape)))
 
 
+def _attention() -> Stage:
+    attention = SelfAttention(4, group_norm("x", 2, 4), num_heads=2).double()
+    attention.out.weight.data.copy_(_random(4, 4, 1, 1))  # which starts at zero
+    return attention.freeze(None, torch.float64)
+
+
 IMAGE = _random(2, 4, 6, 6)
 STAGES: dict[str, tuple[Stage, Tensor]] = {
     "3x3": (ConvStage(_random(5, 4, 3, 3), _random(5)), IMAGE),
@@ -26,7 +32,7 @@ STAGES: dict[str, tuple[Stage, Tensor]] = {
     "dense": (DenseStage(_random(5, 4), _random(5)), _random(3, 4)),
     "halve": (HalveStage(), IMAGE),
     "by autograd": (FunctionStage(lambda h: h.sin() * h.sum((2, 3), keepdim=True)), IMAGE),
-    "attention": (SelfAttention(4, group_norm("x", 2, 4)).double().freeze(None, torch.float64), IMAGE),
+    "attention": (_attention(), IMAGE),
 }
 
 

@@ -279,6 +279,47 @@ def test_a_copy_learns_nothing() -> None:
     assert set(method.networks()) == {"energy"} and set(_step(method, 0).losses) == {"energy"}
 
 
+def test_an_average_revises_the_initializers_proposals_alone() -> None:
+    """Two steps of -θ̄/2 each, without noise, from each proposal at the top level: L_g = |θ̄|².
+
+    The energy's own chain is θ's, and without the switch so is the initializer's.
+    """
+    theta, average = [0.4, -0.2], Linear([3.0, 1.0])
+    for switch, wanted in ((True, 10.0), (False, 0.2)):
+        method = RecoveryLikelihood(
+            Linear(theta),
+            MLPInitializer((2,), width=8, depth=1).double(),
+            CosineSchedule(1),
+            Langevin(2, noise_scale=0.0),
+            shared_noise=True,
+            average_revises=switch,
+        )
+        method.averages = {"energy": average}
+        method.begin_step(0)
+        out = method(_batch(16), _noise(16))
+        assert out.losses["initializer"].item() == pytest.approx(wanted, rel=1e-9)
+        moved = out.shown["revised"] - out.shown["proposals"]
+        torch.testing.assert_close(moved, -torch.tensor(theta, dtype=torch.float64).expand(16, 2))
+
+
+def test_what_is_shown_are_rows_of_the_batch() -> None:
+    """Of 20,000 points the first 2,048, x_t and x_s with noise of their level, copies without gradients."""
+    method = _method(None)
+    out = method(_batch(20_000), _noise(20_000))
+    assert list(out.shown) == ["noisier", "proposals", "revised", "data"]
+    for x in out.shown.values():
+        assert x.shape == (2048, 2) and not x.requires_grad
+        assert x.untyped_storage().nbytes() == x.nbytes
+    c = method.schedule.transition(out.t[:2048], torch.float64)
+    for name, alpha, sigma in (("data", c.alpha_s, c.sigma_s), ("noisier", c.alpha_t, c.sigma_t)):
+        noise = (out.shown[name] - alpha[:, None] * _batch(20_000).image[:2048]) / sigma[:, None]
+        assert noise.std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_a_step_that_only_warms_up_shows_no_chain() -> None:
+    assert list(_step(_method(WarmStart(1)), 0).shown) == ["noisier", "proposals", "data"]
+
+
 def test_models_prefer_averages() -> None:
     method, (energy, _) = _method(None), _networks()
     assert method.models({}) == (method.energy, method.initializer)
@@ -366,6 +407,11 @@ def _built(**changes) -> RecoveryLikelihood:
         ({"schedule": None}, ["RecoveryLikelihood.schedule", "None"]),
         ({"sampler": Langevin}, ["RecoveryLikelihood.sampler", "@Langevin()"]),
         ({"shared_noise": 1}, ["RecoveryLikelihood.shared_noise", "True or False"]),
+        ({"average_revises": 1}, ["RecoveryLikelihood.average_revises", "True or False"]),
+        (
+            {"initializer": CopyInitializer((2,)), "average_revises": True},
+            ["RecoveryLikelihood.average_revises", "parameters"],
+        ),
         ({"label_dropout": 1.1}, ["RecoveryLikelihood.label_dropout", "at most 1"]),
         ({"warm_start": 100}, ["RecoveryLikelihood.warm_start", "WarmStart", "100"]),
         (

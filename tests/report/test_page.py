@@ -56,6 +56,17 @@ class _Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
+def test_the_page_shows_the_newest_chains(tmp_path: Path) -> None:
+    (tmp_path / "proposals").mkdir()
+    save_page(tmp_path)
+    assert "the chain adds" not in (tmp_path / "page.html").read_text()
+    for step in (5, 10):
+        Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / "proposals" / f"step_{step:08d}.png")
+    save_page(tmp_path)
+    text = (tmp_path / "page.html").read_text()
+    assert "What the chain adds" in text and "step_00000010" in text and "step_00000005" not in text
+
+
 def test_the_page_is_complete_in_itself(folder):
     text = (folder / "page.html").read_text()
     tags = _Tags()

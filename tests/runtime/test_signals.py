@@ -18,6 +18,7 @@ from modules.initializers.mlp import MLPInitializer
 from modules.runtime.runtime import Runtime
 from modules.runtime.signals import SamplingStoppedError, Signals
 from modules.samplers.langevin import Langevin
+from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
 from modules.sampling.indexed import sample
 from modules.schedules.cosine import CosineSchedule
@@ -81,7 +82,7 @@ def test_samples_for_others_are_given_up_too():
     networks = MLPEnergy((2,), width=8, depth=1), MLPInitializer((2,), width=8, depth=1)
     runtime.signals.code = 75
     with pytest.raises(SamplingStoppedError):
-        sample(Generation(Langevin(1)), *networks, CosineSchedule(), 4, None, 0, runtime)
+        sample(Generation(Langevin(1)), *networks, CosineSchedule(), Draw.of_seed(0, 4), runtime)
 
 
 def test_at_the_last_step_the_run_is_done(tmp_path):
@@ -126,7 +127,8 @@ def test_the_command_line_says_how_to_go_on(tmp_path, monkeypatch, capsys, name,
     printed = capsys.readouterr()
     last = printed.err.strip().splitlines()[-1]
     assert last == (
-        "stopped by a signal after step 2, which is saved; go on: python launch.py --output run --resume"
+        "stopped by a signal after step 2, which is saved; go on: python launch.py --output run --resume "
+        f"--import {component[1]}"
     )
     assert "sample it" not in printed.out
     assert _steps(Path("run")) == ["step_00000002"]

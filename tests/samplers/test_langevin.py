@@ -11,7 +11,9 @@ from torch import Tensor
 from modules.core.checks import ConfigurationError
 from modules.core.noise import Noise
 from modules.core.tensors import sum_per_sample
+from modules.energies.recovery import RecoveryPotential
 from modules.samplers.langevin import STEP_FACTORS, Langevin
+from modules.schedules.cosine import CosineSchedule
 
 torch.set_num_threads(1)
 
@@ -54,6 +56,29 @@ def test_stationary_variance(scale: float) -> None:
     wanted = scale**2 / precision * torch.tensor([1 / 0.99, 1 / 0.9, 4 / 3, 2.0]).double()
     assert (y.var(0) / wanted - 1).abs().max() < 4 * math.sqrt(2 / count)
     assert ((y.mean(0) - 0.3) / (wanted / count).sqrt()).abs().max() < 4
+
+
+def test_a_clamp_holds_every_step() -> None:
+    """Pulled by 0.4 a step towards 10, an element stops at the bound, and noise sends it back from there."""
+    far = Quadratic(torch.eye(2), 10.0)
+    start = torch.tensor([[0.0, -5.0]], dtype=torch.float64)
+    step = _steps(1, math.sqrt(0.08))  # of drift 0.04 (10 - y)
+    ends = [Langevin(k, noise_scale=0.0, clamp=1.0).sample(far, start, step, _noise(1)).y for k in (1, 2, 9)]
+    assert ends[0].tolist() == [[pytest.approx(0.4), -1.0]]
+    assert ends[1].tolist() == [[pytest.approx(0.784), pytest.approx(-0.56)]]
+    assert ends[2].tolist() == [[1.0, 1.0]]
+
+
+def test_a_clamp_is_of_x_s_and_leaves_what_is_given() -> None:
+    """At t = 5 of CDRL's ladder y is 0.59 of x_s, at the top all of it; what is given stays."""
+    c = CosineSchedule().transition(torch.tensor([5, 6]), torch.float64)
+    potential = RecoveryPotential(lambda y: 0 * y.sum(1), c, torch.full((2, 2), 50.0).double())
+    free = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    start, sampler = torch.full((2, 2), 50.0).double(), Langevin(1, noise_scale=0.0, clamp=2.0)
+    y = sampler.sample(potential, start, c.step_size, _noise(2), free).y
+    assert c.alpha_ts[0].item() == pytest.approx(0.59, abs=1e-3)
+    torch.testing.assert_close(y[:, 0], torch.stack([2 * c.alpha_ts[0], torch.tensor(2.0).double()]))
+    assert y[:, 1].tolist() == [50.0, 50.0]
 
 
 def test_without_noise_it_is_gradient_descent() -> None:
@@ -178,6 +203,7 @@ def test_the_chain_is_detached() -> None:
         (lambda: Langevin(noise_scale="1"), ["noise_scale", "number"]),
         (lambda: Langevin(step_factor=0), ["step_factor", "above 0"]),
         (lambda: Langevin(max_drift=0), ["max_drift", "above 0"]),
+        (lambda: Langevin(clamp=0), ["clamp", "above 0"]),
     ],
 )
 def test_faults_are_named(make, words: list[str]) -> None:
@@ -189,9 +215,10 @@ def test_faults_are_named(make, words: list[str]) -> None:
 
 def test_a_shortened_chain_takes_longer_steps() -> None:
     """Fewer steps than before have the table's factor on top of the sampler's own; more, or none, don't."""
-    sampler = Langevin(10, noise_scale=0.7, step_factor=1.5, max_drift=0.2)
+    sampler = Langevin(10, noise_scale=0.7, step_factor=1.5, max_drift=0.2, clamp=0.9)
     for steps, nearest in ((8, 8), (7, 8), (5, 5), (3, 3), (1, 3)):
         short = sampler.shortened(steps)
         assert (short.num_steps, short.noise_scale, short.max_drift) == (steps, 0.7, 0.2)
+        assert short.clamp == 0.9
         assert short.step_factor == 1.5 * STEP_FACTORS[nearest] > 1.5
     assert sampler.shortened(30).step_factor == sampler.shortened(0).step_factor == 1.5

@@ -15,6 +15,7 @@ from modules.guidance.classifier_free import ClassifierFreeGuidance
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
 from modules.samplers.langevin import Langevin
+from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation, Sampled
 from modules.schedules.cosine import CosineSchedule
 from modules.schedules.subsampled_linear import SubsampledLinearSchedule
@@ -32,7 +33,7 @@ def _noise(count: int, seed: int = 0) -> Noise:
 def _walk(schedule, sampler: Langevin, count: int, factor: float = 1.0) -> Sampled:
     generation = Generation(sampler, denoise_factor=factor)
     label = torch.full((count,), -1)
-    return generation.sample(ENERGY, ExactProposal(), schedule, label, _noise(count), (2,))
+    return generation.sample(ENERGY, ExactProposal(), schedule, Draw(label, _noise(count)))
 
 
 @pytest.mark.parametrize("num_steps", [0, 5])
@@ -94,9 +95,8 @@ def test_levels_draw_their_own_noise() -> None:
     flat = GaussianEnergy((2,), 0.0, 1e12)
     schedule = CosineSchedule()
     label = torch.full((count,), -1)
-    levels = list(
-        Generation(Langevin(1)).walk(flat, CopyInitializer((2,)), schedule, label, _noise(count), (2,))
-    )
+    draw = Draw(label, _noise(count))
+    levels = list(Generation(Langevin(1)).walk(flat, CopyInitializer((2,)), schedule, draw))
     c = schedule.transition(torch.arange(1, 7), torch.float64)
     steps = torch.stack(
         [levels[6 - t + 1] * c.y_scale[t - 1] - levels[6 - t] for t in range(6, 0, -1)], 1
@@ -126,7 +126,7 @@ def test_guidance_reaches_proposal_chain_and_denoising(conditional) -> None:
 
     def sample(guidance: ClassifierFreeGuidance | None, label: int, num_steps: int = 2) -> Sampled:
         generation = Generation(Langevin(num_steps), guidance)
-        return generation.sample(energy, initializer, schedule, torch.full((4,), label), noise, (2,))
+        return generation.sample(energy, initializer, schedule, Draw(torch.full((4,), label), noise))
 
     plain = sample(None, -1)
     removed = sample(ClassifierFreeGuidance(-1.0), 2)
@@ -157,7 +157,8 @@ def test_guidance_reaches_proposal_chain_and_denoising(conditional) -> None:
 def test_samples_carry_no_graph(conditional) -> None:
     energy, initializer = conditional
     label = torch.tensor([0, -1])
-    out = Generation(Langevin(1)).sample(energy, initializer, CosineSchedule(), label, _noise(2), (2,))
+    draw = Draw(label, _noise(2))
+    out = Generation(Langevin(1)).sample(energy, initializer, CosineSchedule(), draw)
     assert not out.x.requires_grad and not any(x.requires_grad for x in out.levels)
     assert all(p.grad is None for network in conditional for p in network.parameters())
 

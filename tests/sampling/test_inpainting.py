@@ -14,6 +14,7 @@ from modules.energies.mlp import MLPEnergy
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
 from modules.samplers.langevin import Langevin
+from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
 from modules.sampling.inpainting import Inpainting, Known, check_known, figures
 from modules.schedules.cosine import CosineSchedule
@@ -113,7 +114,8 @@ def _sample(networks, mask: Tensor | None, shared: bool = True, image: Tensor | 
     image = _noise(4).uniform("image", (3,)) if image is None else image
     known = None if mask is None else Known(image, mask.expand(4, 3))
     label = torch.tensor([0, -1, 2, 1])
-    return image, generation.sample(*networks, CosineSchedule(), label, _noise(4), (3,), known=known)
+    draw = Draw(label, _noise(4), known=known)
+    return image, generation.sample(*networks, CosineSchedule(), draw)
 
 
 @pytest.mark.parametrize("shared", [True, False])

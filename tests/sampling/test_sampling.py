@@ -14,6 +14,7 @@ from modules.guidance.classifier_free import ClassifierFreeGuidance
 from modules.initializers.mlp import MLPInitializer
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
+from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
 from modules.sampling.indexed import sample, sample_batches
 from modules.schedules.cosine import CosineSchedule
@@ -40,7 +41,8 @@ def networks() -> tuple[MLPEnergy, MLPInitializer]:
 
 def _all(networks, seed: int = 5, batch_size: int = NUM, labels: Tensor | None = LABELS) -> Tensor:
     """x and every level, (8, NUM, 1, 2, 3)."""
-    out = sample(GENERATION, *networks, SCHEDULE, NUM, labels, seed, RUNTIME, batch_size, dtype=torch.float64)
+    draw = Draw.of_seed(seed, NUM, labels, dtype=torch.float64)
+    out = sample(GENERATION, *networks, SCHEDULE, draw, RUNTIME, batch_size)
     return torch.stack([out.x, *out.levels])
 
 
@@ -52,12 +54,10 @@ def test_any_batch_size(networks, batch_size: int) -> None:
 @pytest.mark.parametrize("num_processes", [2, 3, 13])
 def test_any_division_of_the_indices(networks, num_processes: int) -> None:
     whole = _all(networks)
-    seen = []
+    seen, draw = [], Draw.of_seed(5, NUM, LABELS, dtype=torch.float64)
     for rank in range(num_processes):
         mine = torch.arange(NUM)[rank::num_processes]
-        batches = sample_batches(
-            GENERATION, *networks, SCHEDULE, mine, LABELS[mine], 5, RUNTIME, 2, torch.float64
-        )
+        batches = sample_batches(GENERATION, *networks, SCHEDULE, draw, mine, RUNTIME, 2)
         for index, drawn in batches:
             torch.testing.assert_close(drawn.x, whole[0, index], rtol=1e-10, atol=1e-10)
             seen += index.tolist()
@@ -65,7 +65,9 @@ def test_any_division_of_the_indices(networks, num_processes: int) -> None:
 
 
 def test_fewer_images_are_the_first_ones(networks) -> None:
-    few = sample(GENERATION, *networks, SCHEDULE, 3, LABELS, 5, RUNTIME, dtype=torch.float64)
+    few = sample(
+        GENERATION, *networks, SCHEDULE, Draw.of_seed(5, 3, LABELS[:3], dtype=torch.float64), RUNTIME
+    )
     torch.testing.assert_close(few.x, _all(networks)[0, :3], rtol=1e-10, atol=1e-10)
 
 

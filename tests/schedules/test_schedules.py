@@ -84,6 +84,13 @@ def test_published_cdrl_table(schedule: CosineSchedule, tolerance: float) -> Non
     torch.testing.assert_close(table.logsnr_t, recorded["logsnr_t"], rtol=tolerance, atol=1e-6)
 
 
+def test_published_toy_steps() -> None:
+    """b² = 2e-3/σ̄_0, as in gin/cdrl_checkerboard_published.gin, times σ_t² at every level."""
+    table = _table(CosineSchedule(step_variance=0.26859, level_scaled=False))
+    for steps in (table.energy_scale, table.step_size**2):
+        torch.testing.assert_close(steps, golden("cdrl_toy")["langevin_step2"], rtol=2e-5, atol=0)
+
+
 @every_ladder
 def test_identities(schedule: Schedule) -> None:
     c = _table(schedule)

@@ -22,6 +22,7 @@ from safetensors.torch import save as to_safetensors
 import launch
 from modules.core.checks import UserError
 from modules.storage import checkpoints
+from modules.storage.manifest import signed
 from tests.training.test_resume import POINTS
 
 torch.set_num_threads(1)
@@ -187,7 +188,7 @@ def _forge_manifest(folder: Path, change: Callable[[dict], None] = lambda about:
             about["files"][path.name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     del about["sha256"]
     change(about)
-    (folder / "manifest.json").write_text(checkpoints._signed(about))
+    (folder / "manifest.json").write_text(signed(about))
 
 
 def _forge_listing(chance: random.Random, folder: Path, bomb: Path) -> None:

@@ -78,7 +78,10 @@ FAULTS = {
     "multiple": (["--every", "7"], "--steps 40 must be a multiple of --every 7"),
     "short": (["--every", "2"], "fewer than 20 records are left after the burn-in"),
     "burn-in": (["--burn-in", "1"], "--burn-in must be at least 0 and below 1"),
-    "judge": (["--judge", "tests.tasks.test_chains_task:whole"], "has no attribute 'whole'"),
+    "judge": (
+        ["--judge", "tests.tasks.test_chains_task:whole"],
+        "whole' is not to be found",
+    ),
     "no judge": (["--judge", "tests.tasks.test_chains_task"], "must be MODULE:NAME of a function"),
     "no module": (["--judge", ":x"], "--judge :x must be MODULE:NAME of a function"),
     "a judge of others": (

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from modules.core.types import Batch
 from modules.data.points import Checkerboard
 from modules.energies.mlp import MLPEnergy
 from modules.initializers.mlp import MLPInitializer
@@ -15,38 +16,58 @@ from modules.sampling.generation import Generation
 from modules.schedules.cosine import CosineSchedule
 from modules.training.diary import Diary
 from modules.training.ema import EMA
+from modules.training.inspection import Inspection
 from modules.training.optimizers import AdamW
 from modules.training.state import Training
-from modules.training.trainer import Trainer
 
 torch.set_num_threads(1)
 
 
-def _begun(folder: Path, clip_norm: float | None = None) -> tuple[Training, Diary]:
+def _begun(folder: Path, clip_norm: float | None = None) -> tuple[Training, Inspection]:
     """A run of small networks on points that has done nothing yet."""
     torch.manual_seed(0)
     energy, initializer = MLPEnergy((2,), width=8, depth=1), MLPInitializer((2,), width=8, depth=1)
     method = RecoveryLikelihood(energy, initializer, CosineSchedule(), Langevin(1), shared_noise=True)
     data, runtime = Checkerboard(length=1000), Runtime(trackers=())
     optimizers = {"energy": AdamW(clip_norm=clip_norm), "initializer": AdamW()}
+    training = Training(method, optimizers, EMA(), runtime, seed=0)
+    diary = Diary(folder, training, 10, 8)
     generation = Generation(Langevin(1), denoise_factor=0.0)
-    trainer = Trainer(method, data, optimizers, generation, 10, 8, runtime=runtime, num_samples=200)
-    return Training(method, optimizers, EMA(), runtime, seed=0), Diary(trainer, folder, 0, data.open())
+    return training, Inspection(diary, generation, None, data.open(), 200)
 
 
 def test_samples_that_get_worse_are_reported(tmp_path: Path, capsys) -> None:
-    training, diary = _begun(tmp_path)
-    diary.sample(training)
-    diary.sample(training)
+    training, inspection = _begun(tmp_path)
+    inspection.sample()
+    inspection.sample()
     assert "got worse" not in capsys.readouterr().out
     with torch.no_grad():
         training.averages["initializer"].head.bias.fill_(5.0)  # proposals fly off to one side
-    diary.sample(training)
-    diary.close()
+    inspection.sample()
+    inspection.diary.close()
     assert "got worse" in capsys.readouterr().out
 
     distances = [json.loads(line)["sample_distance"] for line in (tmp_path / "metrics.jsonl").open()]
     assert distances[0] == distances[1] and distances[2] > 1.5 * distances[0]
+
+
+def test_a_picture_of_the_newest_batchs_chains(tmp_path: Path) -> None:
+    """One beside each picture of samples, once there has been a step."""
+    training, inspection = _begun(tmp_path)
+    inspection.sample()
+    assert not list((tmp_path / "proposals").iterdir())
+    batch = Batch(torch.rand(8, 2) * 2 - 1, torch.full((8,), -1))
+    inspection.diary.watch(*training.step([batch], [range(8)]))
+    inspection.sample()
+    inspection.diary.close()
+    assert [path.name for path in (tmp_path / "proposals").iterdir()] == ["step_00000001.png"]
+
+
+def test_the_method_sees_the_averages(tmp_path: Path) -> None:
+    training, inspection = _begun(tmp_path)
+    inspection.diary.close()
+    assert training.method.averages is training.averages
+    assert not any(name.startswith("averages") for name in training.method.state_dict())
 
 
 def _rows(folder: Path) -> list[dict[str, float]]:
@@ -54,12 +75,13 @@ def _rows(folder: Path) -> list[dict[str, float]]:
 
 
 def test_the_share_of_clipped_steps_is_that_since_the_last_row(tmp_path: Path) -> None:
-    training, diary = _begun(tmp_path, clip_norm=1.0)
+    training, inspection = _begun(tmp_path, clip_norm=1.0)
+    diary = inspection.diary
     for step, norms in enumerate(([0.5, 3.0, 1.0, 1.01], [0.1, 0.2]), start=1):
         for norm in norms:
             diary.watch({"grad_norm/energy": norm, "grad_norm/initializer": 9.0}, [])
         training.num_steps_done = step
-        diary.log(training)
+        diary.log()
     diary.close()
     rows = _rows(tmp_path)
     assert [row["clipped/energy"] for row in rows] == [0.5, 0.0]
@@ -68,16 +90,17 @@ def test_the_share_of_clipped_steps_is_that_since_the_last_row(tmp_path: Path) -
 
 
 def test_going_back_forgets_what_came_after(tmp_path: Path) -> None:
-    training, diary = _begun(tmp_path, clip_norm=1.0)
+    training, inspection = _begun(tmp_path, clip_norm=1.0)
+    diary = inspection.diary
     for step in (1, 2, 3):
         diary.watch({"grad_norm/energy": 2.0}, [])
         training.num_steps_done = step
-        diary.log(training)
+        diary.log()
     diary.watch({"grad_norm/energy": 2.0}, [])
     diary.go_back(1)
     training.num_steps_done = 2
     diary.watch({"grad_norm/energy": 0.5}, [])
-    diary.log(training)
+    diary.log()
     diary.close()
     rows = _rows(tmp_path)
     assert [(row["step"], row["clipped/energy"]) for row in rows] == [(1, 1.0), (2, 0.0)]

@@ -23,9 +23,10 @@ from modules.samplers.langevin import Langevin
 from modules.sampling.generation import Generation
 from modules.schedules.cosine import CosineSchedule
 from modules.storage import checkpoints
+from modules.training.divergence import Divergence
 from modules.training.guards import Guard, RaiseOnDivergence, Rollback, SkipStep
 from modules.training.optimizers import AdamW
-from modules.training.state import Divergence, Training
+from modules.training.state import Training
 from modules.training.trainer import Trainer
 from tests.faulty import FaultyLoss, FaultySampler
 

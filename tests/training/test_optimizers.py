@@ -17,8 +17,8 @@ torch.set_num_threads(1)
 @pytest.mark.parametrize(
     ("rule", "rates"),
     [
-        # the published CDRL: energy, then initializer
         (AdamW(1e-4, warmup_steps=10_000), {1: 1e-8, 5_000: 5e-5, 10_000: 1e-4, 90_000: 1e-4}),
+        (AdamW(1e-4, warmup_steps=10_000, warmup_offset=-1), {1: 0.0, 5_001: 5e-5, 10_001: 1e-4}),
         (
             AdamW(1e-5, warmup_steps=10_000, warmup_offset=500),
             {1: 5.01e-7, 500: 1e-6, 9_500: 1e-5, 9_501: 1e-5, 90_000: 1e-5},
@@ -127,6 +127,7 @@ def test_gradients_that_are_not_finite_show_in_the_norm() -> None:
         (lambda: AdamW(clip_norm=0), ["AdamW.clip_norm", "above 0"]),
         (lambda: AdamW(warmup_steps=-1), ["AdamW.warmup_steps", "at least 0"]),
         (lambda: AdamW(warmup_offset=0.5), ["AdamW.warmup_offset", "integer"]),
+        (lambda: AdamW(warmup_offset=-2), ["AdamW.warmup_offset", "at least -1"]),
         (lambda: AdamW(warmup_steps=100, decay_steps=100), ["AdamW.decay_steps", "above warmup_steps = 100"]),
         (lambda: AdamW(final_factor=2), ["AdamW.final_factor", "at most 1"]),
         (lambda: AdamW(beta1=1.5), ["AdamW.beta1", "below 1"]),

@@ -17,7 +17,7 @@ from modules.methods.recovery import RecoveryLikelihood
 from modules.samplers.langevin import Langevin
 from modules.sampling.generation import Generation
 from modules.storage import checkpoints
-from modules.training.diary import Diary
+from modules.training.inspection import Inspection
 from modules.training.trainer import Trainer
 from tests import faults, forks
 from tests.tiny import TINY
@@ -88,9 +88,9 @@ def train_and_die(words: list[str], where: str, number: int) -> int:
     elif where == "before a micro-batch":
         RecoveryLikelihood.forward = _dying(RecoveryLikelihood.forward, number, before=True)
     elif where == "after a grid":
-        Diary.sample = _dying(Diary.sample, number, before=False)
+        Inspection.sample = _dying(Inspection.sample, number, before=False)
     elif where == "after an evaluation":
-        Diary.evaluate = _dying(Diary.evaluate, number, before=False)
+        Inspection.evaluate = _dying(Inspection.evaluate, number, before=False)
     elif where == "before a level of a grid":
         Generation.descend = _dying(Generation.descend, number, before=True)
     else:
@@ -268,12 +268,12 @@ def test_an_exception_while_sampling_leaves_the_weights(tmp_path, folder, monkey
     trainer.generation.sampler = Breaking(4)
     kept = {}
 
-    def sample(self, training):
-        kept["training"], kept["rng"] = training, torch.get_rng_state()
-        original(self, training)
+    def sample(self):
+        kept["training"], kept["rng"] = self.training, torch.get_rng_state()
+        original(self)
 
-    original = Diary.sample
-    monkeypatch.setattr(Diary, "sample", sample)
+    original = Inspection.sample
+    monkeypatch.setattr(Inspection, "sample", sample)
     with pytest.raises(ZeroDivisionError):
         trainer.train(tmp_path / "run")
     training = kept["training"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -54,6 +55,12 @@ def _networks(shape=(2,), num_classes=0, initializer_shape=None, initializer_cla
 def _trainer(networks=None, data=None, **changes) -> Trainer:
     networks = networks or _networks()
     arguments = {
+        "method": RecoveryLikelihood(
+            schedule=CosineSchedule(), sampler=Langevin(2), shared_noise=True, **networks
+        ),
+        "data": data or Checkerboard(num_classes=networks["energy"].num_classes),
+        "optimizers": {"energy": AdamW(1e-2), "initializer": AdamW(1e-2)},
+        "generation": Generation(Langevin(2)),
         "num_steps": 4,
         "batch_size": 8,
         "runtime": Runtime(trackers=()),
@@ -62,13 +69,7 @@ def _trainer(networks=None, data=None, **changes) -> Trainer:
         "save_every": 10,
         "num_samples": 4,
     }
-    return Trainer(
-        RecoveryLikelihood(schedule=CosineSchedule(), sampler=Langevin(2), shared_noise=True, **networks),
-        data or Checkerboard(num_classes=networks["energy"].num_classes),
-        {"energy": AdamW(1e-2), "initializer": AdamW(1e-2)},
-        Generation(Langevin(2)),
-        **{**arguments, **changes},
-    )
+    return Trainer(**{**arguments, **changes})
 
 
 def _rows(folder: Path) -> list[dict[str, float]]:
@@ -188,6 +189,12 @@ def test_what_cannot_work_is_refused_in_one_line(what):
     with pytest.raises(ConfigurationError) as caught:
         make()
     assert expected in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", inspect.signature(Trainer).parameters)
+def test_no_argument_is_unchecked(name):
+    with pytest.raises(ConfigurationError, match=rf"^Trainer\.{name} must be "):
+        _trainer(**{name: object()})
 
 
 def test_the_launcher_chooses_the_precision_unless_the_configuration_does(monkeypatch):

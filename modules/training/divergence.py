@@ -1,15 +1,32 @@
-"""What is kept of a step that diverged: one small JSON file."""
+"""A step that diverged, and what is kept of it: one small JSON file."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from modules.training.state import Divergence
+
+@dataclass(eq=False)
+class Divergence(Exception):
+    """A step that all processes gave up before its optimizers: weights, averages, optimizers are unchanged.
+
+    Attributes:
+        step: 0, 1, ...; reason: what was found, in a few words.
+        losses, grad_norms: by network; losses is the list of every micro-batch's.
+        rows: of each row of the global batch its number, its t and what is watched.
+        num_rollbacks: before this step.
+    """
+
+    step: int
+    reason: str
+    losses: dict[str, list[float]]
+    grad_norms: dict[str, float]
+    rows: list[dict[str, float]]
+    num_rollbacks: int
 
 
 def path_of(run: Path, fault: Divergence) -> Path:

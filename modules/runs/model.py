@@ -1,0 +1,118 @@
+"""A trained model that can be drawn from, and what it can be asked for: classes and a scale of guidance."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from modules.core.checks import ConfigurationError, check_integer, nearest
+from modules.data.base import Data
+from modules.energies.base import Energy
+from modules.guidance.classifier_free import ClassifierFreeGuidance
+from modules.initializers.base import Initializer
+from modules.runtime.runtime import Runtime
+from modules.sampling.draw import Draw
+from modules.sampling.generation import Generation, Sampled
+from modules.sampling.indexed import diverged, not_finite, sample
+from modules.schedules.base import Schedule
+
+
+class Model(ABC):
+    """What a run is to those who draw from it; they may put others in the place of networks and generation.
+
+    Attributes:
+        folder: where it lies, by which messages name it.
+        energy, initializer: what is sampled: trained networks, or compositions of several runs'.
+        generation: how samples are drawn.
+        runtime: devices and processes.
+        data: the data set, unopened: what its classes are called.
+    """
+
+    folder: Path
+    energy: Energy
+    initializer: Initializer
+    generation: Generation
+    runtime: Runtime
+    data: Data
+
+    @property
+    @abstractmethod
+    def schedule(self) -> Schedule:
+        """The levels that the networks know."""
+
+    def labels(self, label: int | Sequence[int] | Tensor | None, num: int) -> Tensor | None:
+        """Labels (num,) from one or many, checked against the model; None: None.
+
+        Raises:
+            ConfigurationError: a class that the model has not, or not as many as images.
+        """
+        if label is None:
+            return None
+        self._need_labels()
+        known = self.energy.num_classes
+        asked = torch.as_tensor(label, dtype=torch.int64)
+        asked = asked.expand(num) if asked.ndim == 0 else asked
+        if asked.shape != (num,):
+            raise ConfigurationError(f"{num} labels are needed, or one for all; got {asked.numel()}")
+        wrong = asked[(asked < -1) | (asked >= known)]
+        if len(wrong):
+            raise ConfigurationError(f"a label must be in 0..{known - 1} (-1 = none), got {int(wrong[0])}")
+        return asked
+
+    def label_of(self, name: str) -> int:
+        """A class's number, from its number or its name.
+
+        Raises:
+            ConfigurationError: a name that the data don't know, or a run without labels.
+        """
+        try:
+            return int(name)
+        except ValueError:
+            self._need_labels()
+        names = self.data.class_names
+        if name not in names:
+            raise ConfigurationError(
+                f"no class is named {name!r}.{nearest(name, names)} Give its number, 0.."
+                f"{self.energy.num_classes - 1}"
+            )
+        return names.index(name)
+
+    def _need_labels(self) -> None:
+        if self.energy.num_classes == 0:
+            raise ConfigurationError(
+                "the run was trained without labels (NUM_CLASSES = 0): leave the label out"
+            )
+
+    def guided(self, scale: float | None) -> Generation:
+        """The generation, with classifier-free guidance of scale w (spec §8); None: as configured.
+
+        Raises:
+            ConfigurationError: a run without labels.
+        """
+        if scale is None:
+            return self.generation
+        if self.energy.num_classes == 0:
+            raise ConfigurationError("the run was trained without labels: guidance has nothing to guide with")
+        generation = copy.copy(self.generation)
+        generation.guidance = ClassifierFreeGuidance(float(scale))
+        return generation
+
+    def draw(
+        self, draw: Draw, guidance: float | None = None, batch_size: int = 256, progress: bool = False
+    ) -> Sampled:
+        """What every way of sampling ends in: see modules.sampling.indexed.sample.
+
+        Raises:
+            DataError: on every process, if samples of any aren't finite.
+        """
+        check_integer("batch_size", batch_size, low=1)
+        models = self.energy, self.initializer, self.schedule
+        drawn = sample(self.guided(guidance), *models, draw, self.runtime, batch_size, progress)
+        if lost := not_finite(drawn.x):
+            raise diverged(lost, len(drawn.x))
+        return drawn
