@@ -69,7 +69,7 @@ def test_score(kind: type, networks, same_generator) -> None:
     score, (energy, initializer) = SCORES[kind](), networks
     energy = normalized(energy)
     x, schedule = points(), CosineSchedule()
-    score.check(initializer, schedule)
+    score.check(energy, initializer, schedule)
     values = score(energy, initializer, schedule, x)
     assert values.shape == (6,) and values.dtype == torch.float64 and not values.requires_grad
     assert torch.equal(score(energy, initializer, schedule, x), values)
