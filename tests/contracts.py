@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from modules.core.noise import Noise
+from modules.energies.base import Energy
 from modules.energies.mlp import MLPEnergy
+from modules.energies.normalized import NormalizedEnergy
 from modules.initializers.mlp import MLPInitializer
 
 
@@ -37,3 +39,9 @@ def small_networks() -> tuple[MLPEnergy, MLPInitializer]:
         for p in network.parameters():
             nn.init.normal_(p, std=0.3)
     return pair
+
+
+def normalized(energy: Energy) -> NormalizedEnergy:
+    """Its potential, in float64, with a start drawn from a generator of its own."""
+    with torch.random.fork_rng():
+        return NormalizedEnergy(energy).double()

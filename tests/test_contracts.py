@@ -30,9 +30,15 @@ from modules.guidance.composition import Composition
 from modules.guidance.none import NoGuidance
 from modules.initializers.base import Initializer
 from modules.initializers.mlp import MLPInitializer
+from modules.initializers.own import OwnProposal
+from modules.losses.contrast import RecoveryContrast
 from modules.losses.cooperative import CooperativeLoss, WarmStart
+from modules.losses.levels import LadderLevels, LevelLaw, MixedLevels, UniformLevels
 from modules.losses.likelihood import RecoveryLikelihoodLoss
+from modules.losses.phase import Phase
+from modules.losses.score import LevelScore, ScoreMatching
 from modules.methods.base import Method
+from modules.methods.one_energy import OneEnergy
 from modules.methods.recovery import RecoveryLikelihood
 from modules.metrics.base import Metric
 from modules.runtime.runtime import Runtime
@@ -41,8 +47,10 @@ from modules.samplers.langevin import Langevin
 from modules.sampling.generation import Generation
 from modules.sampling.inpainting import Inpainting
 from modules.schedules.base import Schedule
+from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.cosine import CosineSchedule
 from modules.schedules.linear import LinearSchedule
+from modules.schedules.score import ScoreSchedule
 from modules.schedules.subsampled_linear import SubsampledLinearSchedule
 from modules.scores.base import Score
 from modules.training.best import Best
@@ -50,9 +58,9 @@ from modules.training.ema import EMA
 from modules.training.guards import Guard
 from modules.training.optimizers import Optimizer
 from modules.training.trainer import Trainer
-from tests.contracts import LABEL, LEVELS, ROWS, each, noise, points, small_networks
+from tests.contracts import LABEL, LEVELS, ROWS, each, noise, normalized, points, small_networks
 from tests.test_contracts_measures import EXTRACTORS, METRICS, SCORES
-from tests.test_contracts_networks import ENERGIES, INITIALIZERS
+from tests.test_contracts_networks import ENERGIES, INITIALIZERS, OWN_INITIALIZERS
 from tests.test_contracts_training import DATA, GUARDS, OPTIMIZERS
 
 torch.set_num_threads(1)
@@ -61,6 +69,7 @@ SCHEDULES: dict[type, Callable[[], Schedule]] = {
     CosineSchedule: CosineSchedule,
     SubsampledLinearSchedule: SubsampledLinearSchedule,
     LinearSchedule: lambda: LinearSchedule(6, beta_min=0.01, beta_max=0.5),
+    ContinuousSchedule: ContinuousSchedule,
 }
 SAMPLERS: dict[type, Callable[[], Sampler]] = {Langevin: lambda: Langevin(60)}
 GUIDANCES: dict[type, Callable[[], Guidance]] = {
@@ -70,6 +79,15 @@ GUIDANCES: dict[type, Callable[[], Guidance]] = {
 }
 METHODS: dict[type, Callable[[Energy, Initializer], Method]] = {
     RecoveryLikelihood: lambda f, g: RecoveryLikelihood(f, g, CosineSchedule(), Langevin(2), True),
+    OneEnergy: lambda f, g: OneEnergy(
+        normalized(f),
+        OwnProposal(f.shape, f.num_classes),
+        ContinuousSchedule(),
+        Langevin(2, step_factor=0.5),
+        ScoreMatching(),
+        LevelScore(),
+        RecoveryContrast(),
+    ),
 }
 # of y⁺, y⁻ (b, 3) and a transition
 LOSSES: dict[type, Callable[[Tensor, Tensor, Transition], Tensor]] = {
@@ -78,6 +96,14 @@ LOSSES: dict[type, Callable[[Tensor, Tensor, Transition], Tensor]] = {
     ),
     CooperativeLoss: lambda x, y, c: CooperativeLoss()(x, y),
     WarmStart: lambda x, y, c: WarmStart(1)(x, y, x + y, c),
+    ScoreMatching: lambda x, y, c: ScoreMatching(exact=True)(x, y, c).mean(),
+    LevelScore: lambda x, y, c: LevelScore()(x.sum(1), y, y.flip(1), c.logsnr_t).mean(),
+    RecoveryContrast: lambda x, y, c: RecoveryContrast()(x.square().sum(1), y.square().sum(1)).mean(),
+}
+LAWS: dict[type, Callable[[], LevelLaw]] = {
+    LadderLevels: LadderLevels,
+    UniformLevels: UniformLevels,
+    MixedLevels: MixedLevels,
 }
 TABLES: list[tuple[type, dict]] = [
     (Schedule, SCHEDULES),
@@ -89,7 +115,8 @@ TABLES: list[tuple[type, dict]] = [
     (Guard, GUARDS),
     (Score, SCORES),
     (Energy, ENERGIES),
-    (Initializer, INITIALIZERS),
+    (Initializer, INITIALIZERS | OWN_INITIALIZERS),
+    (LevelLaw, LAWS),
     (Metric, METRICS),
     (Extractor, EXTRACTORS),
 ]
@@ -120,7 +147,7 @@ def test_tables_are_complete() -> None:
         concrete = {k for k in CLASSES if issubclass(k, base) and not inspect.isabstract(k)}
         assert concrete == set(table), base.__name__
     public = {k for k in CLASSES if k.__module__.startswith("modules.losses.") and k.__name__[0] != "_"}
-    assert public == set(LOSSES)
+    assert public == set(LOSSES) | set(LAWS) | {LevelLaw, Phase}
 
 
 COMPONENTS = SINGLE.union(LOSSES, *(table for _, table in TABLES))
@@ -260,7 +287,7 @@ def test_method(kind: type, networks, same_generator) -> None:
     method.begin_step(0)
     out = method(batch, noise())
     names = set(method.networks())
-    assert names == {"energy", "initializer"} and set(out.losses) <= names
+    assert "energy" in names <= {"energy", "initializer"} and set(out.losses) <= names
     assert out.t.shape == (6,) and out.t.min() >= 1 and out.t.max() <= method.schedule.num_levels
     assert out.watch and all(v.shape == (6,) and not v.requires_grad for v in out.watch.values())
     assert all(loss.ndim == 0 and torch.isfinite(loss) for loss in out.losses.values())
@@ -280,7 +307,20 @@ def test_method(kind: type, networks, same_generator) -> None:
     assert torch.equal(part.t, out.t[rows])
     for name, values in part.watch.items():
         torch.testing.assert_close(values, out.watch[name][rows], rtol=1e-9, atol=1e-9)
-    assert method.models({}) == networks
+    assert method.models({}) == (method.energy, method.initializer)
+
+
+@each(LAWS)
+@pytest.mark.parametrize("make", [ContinuousSchedule, SCHEDULES[LinearSchedule]])
+def test_level_law(kind: type, make: Callable[[], ScoreSchedule], same_generator) -> None:
+    """λ between the ladder's ends, for each row by its own noise alone."""
+    schedule, law = make(), LAWS[kind]()
+    logsnr = law.draw(schedule, noise())
+    assert logsnr.shape == (6,) and logsnr.dtype == torch.float64 and len(logsnr.unique()) > 1
+    assert logsnr.min() >= schedule.logsnr_min and logsnr.max() <= schedule.logsnr_max
+    rows = torch.tensor([4, 1])
+    assert torch.equal(law.draw(schedule, noise(rows)), logsnr[rows])
+    assert not torch.equal(law.draw(schedule, noise(step=1)), logsnr)
 
 
 @each(LOSSES)

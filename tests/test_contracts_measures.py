@@ -32,7 +32,8 @@ from modules.schedules.cosine import CosineSchedule
 from modules.scores.base import Score
 from modules.scores.denoising import DenoisingScore
 from modules.scores.energy import EnergyScore, GradientNormScore, NoisyEnergyScore
-from tests.contracts import each, noise, points, small_networks
+from modules.scores.likelihood import LikelihoodScore
+from tests.contracts import each, noise, normalized, points, small_networks
 from tests.random_inception import random_inception
 
 torch.set_num_threads(1)
@@ -52,7 +53,7 @@ EXTRACTORS: dict[type, Callable[[Path], tuple[Extractor, tuple[int, ...]]]] = {
     ModuleFeatures: lambda folder: (ModuleFeatures("torch.nn.AvgPool2d", {"kernel_size": 4}), (3, 8, 8)),
 }
 SCORES: dict[type, Callable[[], Score]] = {
-    kind: kind for kind in (EnergyScore, NoisyEnergyScore, GradientNormScore, DenoisingScore)
+    kind: kind for kind in (EnergyScore, NoisyEnergyScore, GradientNormScore, DenoisingScore, LikelihoodScore)
 }
 
 
@@ -66,8 +67,9 @@ def networks() -> tuple[MLPEnergy, MLPInitializer]:
 def test_score(kind: type, networks, same_generator) -> None:
     """A number an image, the same wherever it stands, without gradients of parameters."""
     score, (energy, initializer) = SCORES[kind](), networks
+    energy = normalized(energy)
     x, schedule = points(), CosineSchedule()
-    score.check(initializer, schedule)
+    score.check(energy, initializer, schedule)
     values = score(energy, initializer, schedule, x)
     assert values.shape == (6,) and values.dtype == torch.float64 and not values.requires_grad
     assert torch.equal(score(energy, initializer, schedule, x), values)

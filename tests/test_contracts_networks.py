@@ -21,12 +21,16 @@ from modules.energies.analytic import GaussianEnergy, MixtureEnergy
 from modules.energies.base import Energy
 from modules.energies.dense_resnet import DenseResNet
 from modules.energies.drl_resnet import RecoveryResNet
+from modules.energies.image import NetworkEnergy
 from modules.energies.mlp import MLPEnergy
+from modules.energies.normalized import NormalizedEnergy
 from modules.energies.resnet import CooperativeResNet
 from modules.energies.sum import EnergySum
+from modules.energies.unet import UNetEnergy
 from modules.initializers.base import Initializer
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
+from modules.initializers.own import GaussianStep, OwnProposal
 from modules.initializers.sum import InitializerSum
 from modules.initializers.unet import UNet
 from modules.schedules.cosine import CosineSchedule
@@ -35,6 +39,23 @@ torch.set_num_threads(1)
 
 IMAGE = (1, 8, 8)
 SMALL_NET = {"channels": 8, "channel_mult": (1, 2), "num_blocks": 1}
+
+
+class Bent(nn.Module):
+    """A user's network: one dense layer, bent by level and label."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.layer, self.bend = nn.Linear(3, 3), nn.Linear(1 + num_classes + 1, 3)
+        self.num_classes = num_classes
+
+    def forward(self, x: Tensor, logsnr: Tensor, label: Tensor | None = None) -> Tensor:
+        seen = torch.zeros_like(logsnr).long() if label is None else label + 1
+        one_hot = nn.functional.one_hot(seen, self.num_classes + 1).to(x.dtype)
+        bend = self.bend(torch.cat([torch.sigmoid(0.3 * logsnr)[:, None], one_hot], 1))
+        return torch.tanh(self.layer(x)) * bend
+
+
 ENERGIES: dict[type, Callable[[int], Energy]] = {
     CooperativeResNet: lambda n: CooperativeResNet(IMAGE, n, **SMALL_NET),
     DenseResNet: lambda n: DenseResNet((3,), n, width=8, width_mult=(1, 2)),
@@ -42,6 +63,11 @@ ENERGIES: dict[type, Callable[[int], Energy]] = {
     MLPEnergy: lambda n: MLPEnergy((3,), n, width=16, depth=1),
     GaussianEnergy: lambda n: GaussianEnergy((3,), 0.2, 0.5),
     MixtureEnergy: lambda n: MixtureEnergy([[0.1, 0.2, 0.3], [1.0, -1.0, 0.0]], [0.2, 0.3]),
+    UNetEnergy: lambda n: UNetEnergy(
+        IMAGE, n, dim=8, dim_mults=(1, 2), num_blocks=1, attention_resolutions=(4,), groups=4
+    ),
+    NetworkEnergy: lambda n: NetworkEnergy(Bent(n), (3,), n, "residual"),
+    NormalizedEnergy: lambda n: NormalizedEnergy(MLPEnergy((3,), n, width=16, depth=1), width=8),
     EnergySum: lambda n: EnergySum([MLPEnergy((3,), n, 16, 1), MLPEnergy((3,), n, 16, 1)], (0.7, 0.4)),
 }
 INITIALIZERS: dict[type, Callable[[int], Initializer]] = {
@@ -51,6 +77,11 @@ INITIALIZERS: dict[type, Callable[[int], Initializer]] = {
     InitializerSum: lambda n: InitializerSum(
         [MLPInitializer((3,), n, 16, 1), MLPInitializer((3,), n, 16, 1)], (0.7, 0.4)
     ),
+}
+# what has no mean without an energy keeps other promises: tests/initializers/test_own_proposals.py
+OWN_INITIALIZERS: dict[type, Callable[[int], Initializer]] = {
+    OwnProposal: lambda n: OwnProposal((3,), n),
+    GaussianStep: lambda n: GaussianStep((3,), n),
 }
 UNLABELLED = {GaussianEnergy, MixtureEnergy}  # no num_classes argument
 INDIFFERENT = {CopyInitializer}  # takes labels and ignores them
@@ -69,7 +100,7 @@ def _found(package, base: type) -> set[type]:
 
 def test_tables_are_complete() -> None:
     assert _found(modules.energies, Energy) == set(ENERGIES)
-    assert _found(modules.initializers, Initializer) == set(INITIALIZERS)
+    assert _found(modules.initializers, Initializer) == set(INITIALIZERS | OWN_INITIALIZERS)
 
 
 NETWORKS = ENERGIES | INITIALIZERS
@@ -137,7 +168,10 @@ def test_every_parameter_learns(kind: type) -> None:
     net = _make(kind, 0 if kind in UNLABELLED else 3)
     x, transition = _inputs(net)
     label = torch.tensor([-1, 0, 1, 2])
-    out = net(x, transition) if kind in UNLABELLED else net(x, transition, label)
+    if isinstance(net, NormalizedEnergy):  # c is a part of the potential alone
+        out = net.potential(x, transition.logsnr_s, label)
+    else:
+        out = net(x, transition) if kind in UNLABELLED else net(x, transition, label)
     parameters = dict(net.named_parameters())
     if parameters:
         out.square().sum().backward()

@@ -24,6 +24,10 @@ every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 # What makes a configuration small, by the component that it builds.
 SHRINK = {
     "RecoveryLikelihood": ["Trainer.num_steps=1", "Trainer.batch_size=4", "Trainer.per_device_batch_size=2"],
+    "OneEnergy": ["Trainer.num_steps=1", "Trainer.batch_size=4", "Trainer.per_device_batch_size=2"],
+    "RecoveryContrast": ["RecoveryContrast.first_step=0"],
+    "LinearSchedule": ["LinearSchedule.num_levels=20"],
+    "UNetEnergy": ["UNetEnergy.dim=8", "UNetEnergy.num_blocks=1", "UNetEnergy.groups=4"],
     "CooperativeResNet": ["CooperativeResNet.channels=8", "CooperativeResNet.num_blocks=1"],
     "RecoveryResNet": ["RecoveryResNet.channels=8", "RecoveryResNet.num_blocks=1"],
     "DenseResNet": ["DenseResNet.width=8", "DenseResNet.width_mult=(1, 2)"],
@@ -109,7 +113,7 @@ def _overrides(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> lis
     text = config.load([path]).text
     built = set(re.findall(r"@(?:\w+/)*(\w+)\(\)", text))
     overrides = [line for name in sorted(built & set(SHRINK)) for line in SHRINK[name]]
-    assert built & {"CooperativeResNet", "RecoveryResNet", "DenseResNet", "MLPEnergy"}, (
+    assert built & {"CooperativeResNet", "RecoveryResNet", "DenseResNet", "MLPEnergy", "UNetEnergy"}, (
         "an energy that SHRINK leaves out"
     )
     source = re.search(r'^HuggingFaceData\.source = [\'"](.+)[\'"]', text, re.M)

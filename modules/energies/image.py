@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,9 +57,9 @@ class ImageEnergy(Energy):
             check_number(f"{name}.data_var", data_var, above=0)
         self.form, self.data_var = form, data_var
 
+    @abstractmethod
     def network(self, logsnr: Tensor, label: Tensor | None, with_level: bool) -> Linearized:
         """h at λ (b,) and label, as a function of x; `with_level`: its pull gives the gradient in λ too."""
-        raise NotImplementedError
 
     def forward(self, y: Tensor, transition: Transition, label: Tensor | None = None) -> Tensor:
         """E (b,)."""

@@ -27,7 +27,7 @@ class Score(ABC):
     ) -> Tensor:
         """Scores (b,) of clean images x (b, *shape) in [-1, 1]; noises are those of `seed`."""
 
-    def check(self, initializer: Initializer, schedule: Schedule) -> None:
+    def check(self, energy: Energy, initializer: Initializer, schedule: Schedule) -> None:
         """Raise ConfigurationError, before any compute, where a run lacks what the score needs."""
         return
 

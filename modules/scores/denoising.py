@@ -36,7 +36,7 @@ class DenoisingScore(Score):
         check_integer("DenoisingScore.num_noises", num_noises, low=1)
         self.num_noises = num_noises
 
-    def check(self, initializer: Initializer, schedule: Schedule) -> None:
+    def check(self, energy: Energy, initializer: Initializer, schedule: Schedule) -> None:
         check_levels("DenoisingScore.levels", self.levels, schedule)
         if isinstance(initializer, CopyInitializer):
             raise ConfigurationError(

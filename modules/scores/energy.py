@@ -52,7 +52,7 @@ class NoisyEnergyScore(Score):
         check_integer("NoisyEnergyScore.num_noises", num_noises, low=1)
         self.num_noises = num_noises
 
-    def check(self, initializer: Initializer, schedule: Schedule) -> None:
+    def check(self, energy: Energy, initializer: Initializer, schedule: Schedule) -> None:
         check_levels("NoisyEnergyScore.levels", self.levels, schedule)
 
     def __call__(

@@ -32,15 +32,19 @@ class LikelihoodScore(Score):
         check_integer("LikelihoodScore.num_noises", num_noises, low=1)
         self.sigma, self.num_noises = sigma, num_noises
 
-    @torch.no_grad()
-    def __call__(
-        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int = 0
-    ) -> Tensor:
+    def check(self, energy: Energy, initializer: Initializer, schedule: Schedule) -> None:
         if not isinstance(energy, NormalizedEnergy):
             raise ConfigurationError(
                 "LikelihoodScore needs an energy that knows its constant: a run of a NormalizedEnergy; "
                 "EnergyScore takes any"
             )
+
+    @torch.no_grad()
+    def __call__(
+        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int = 0
+    ) -> Tensor:
+        self.check(energy, initializer, schedule)
+        assert isinstance(energy, NormalizedEnergy)
         first = schedule.transition(torch.ones(1, dtype=torch.int64, device=x.device), x.dtype)
         sigma = float(first.sigma_s) if self.sigma is None else self.sigma
         logsnr = torch.full((len(x),), math.log(1 / sigma**2 - 1), device=x.device, dtype=x.dtype)

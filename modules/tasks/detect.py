@@ -145,7 +145,7 @@ def _check_score(name: str, trained: Run) -> None:
     from modules.scores.base import Score
 
     check_instance(f"--score {name}", trained.parts[name], Score)
-    trained.parts[name].check(trained.method.initializer, trained.method.schedule)
+    trained.parts[name].check(trained.energy, trained.initializer, trained.method.schedule)
 
 
 def _data(trained: Run, source: str | None, component: str | None) -> Data:

@@ -94,7 +94,7 @@ def test_bad_arguments_and_what_a_run_lacks():
     with pytest.raises(ConfigurationError, match="levels must hold at least one level"):
         DenoisingScore(())
     with pytest.raises(ConfigurationError, match=r"must be levels 0\.\.5, got 6"):
-        NoisyEnergyScore((6,)).check(ExactProposal(), SCHEDULE)
+        NoisyEnergyScore((6,)).check(ENERGY, ExactProposal(), SCHEDULE)
     with pytest.raises(ConfigurationError, match="needs a trained initializer"):
-        DenoisingScore().check(CopyInitializer((2,)), SCHEDULE)
-    DenoisingScore().check(MLPInitializer((2,), width=8), SCHEDULE)
+        DenoisingScore().check(ENERGY, CopyInitializer((2,)), SCHEDULE)
+    DenoisingScore().check(ENERGY, MLPInitializer((2,), width=8), SCHEDULE)
