@@ -21,11 +21,11 @@ def logsnr_position(logsnr: Tensor, waves: float = 1000.0) -> Tensor:
 
 
 def level_position(logsnr: Tensor, waves: float) -> tuple[Tensor, float]:
-    """waves·(λ + 10)/20 and its derivative in λ: the same waves at every level (b,) -> (b,).
+    """waves·(λ + 10)/20, λ clamped to ±20, and its derivative in λ: equal waves at all levels, (b,) -> (b,).
 
     In `logsnr_position` levels near data lie together, as do those near noise: nothing changes with λ there.
     """
-    return (waves / 20.0) * (logsnr + 10.0), waves / 20.0
+    return (waves / 20.0) * (logsnr.clamp(-20.0, 20.0) + 10.0), waves / 20.0
 
 
 def sinusoid(position: Tensor, dim: int) -> Tensor:

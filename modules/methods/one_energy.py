@@ -23,6 +23,7 @@ from modules.losses.contrast import RecoveryContrast
 from modules.losses.levels import LevelLaw, MixedLevels
 from modules.losses.score import LevelScore, ScoreMatching
 from modules.methods.base import Method
+from modules.methods.shown import first_rows
 from modules.samplers.base import Sampler
 from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.forward import independent_pair, marginal
@@ -111,7 +112,7 @@ class OneEnergy(Method):
         logsnr = self.levels.draw(self.schedule, noise).to(x.dtype)
         t = self.schedule.transition_of(logsnr)
         transition = self.schedule.transition(t, x.dtype)
-        losses, watch = dict[str, Tensor](), dict[str, Tensor]()
+        losses, watch, shown = dict[str, Tensor](), dict[str, Tensor](), dict[str, Tensor]()
 
         if "score" in weights or "level" in weights:
             # ∇E on ε, ∂U/∂λ on τ
@@ -128,7 +129,8 @@ class OneEnergy(Method):
         if self.recovery is not None and "recovery" in weights:
             # x_s⁻: the chain on p(x_s | x_t) from the energy's own proposal
             x_s, x_t = independent_pair(x, transition, noise.child("recovery"))
-            chain = self._chain(x_t, transition, label, noise)
+            proposal, chain = self._chain(x_t, transition, label, noise)
+            shown = first_rows(x_t, {"proposals": proposal, "revised": chain.y}, x_s, transition)
             labels = None if label is None else torch.cat([label, label])
             both = self.energy(torch.cat([x_s, chain.y]), transition.map(lambda v: torch.cat([v, v])), labels)
             positive, negative = both.chunk(2)
@@ -141,16 +143,19 @@ class OneEnergy(Method):
             }
         total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum(0).mean()
         watch |= {f"{name}_loss": loss for name, loss in losses.items() if name != "recovery"}
-        return LossOutput({"energy": total}, t, {name: values.detach() for name, values in watch.items()})
+        watched = {name: values.detach() for name, values in watch.items()}
+        return LossOutput({"energy": total}, t, watched, shown)
 
     @torch.no_grad()
-    def _chain(self, x_t: Tensor, transition: Transition, label: Tensor | None, noise: NoiseSource) -> Chain:
-        """From the proposal on p(x_s | x_t); its end is x_s⁻."""
+    def _chain(
+        self, x_t: Tensor, transition: Transition, label: Tensor | None, noise: NoiseSource
+    ) -> tuple[Tensor, Chain]:
+        """The proposal and the chain from it on p(x_s | x_t), whose end is x_s⁻."""
         given = torch.full_like(transition.t, -1) if label is None else label
         mean = proposal_mean(NoGuidance(), self.energy, self.initializer, x_t, transition, given)
         proposal = self.initializer.propose(mean, transition, noise)
         potential = RecoveryPotential(self.energy.at(transition, label), transition, x_t)
-        return self.sampler.sample(potential, proposal, transition.step_size, noise)
+        return proposal, self.sampler.sample(potential, proposal, transition.step_size, noise)
 
     def _drop(self, label: Tensor, noise: NoiseSource) -> Tensor | None:
         """Hide labels (b,) with probability label_dropout; None for networks without labels."""

@@ -30,6 +30,7 @@ from modules.layers.spectral import power_iterate
 from modules.losses.cooperative import CooperativeLoss, WarmStart
 from modules.losses.likelihood import RecoveryLikelihoodLoss
 from modules.methods.base import Method
+from modules.methods.shown import first_rows
 from modules.samplers.base import Sampler
 from modules.schedules.base import Schedule
 from modules.schedules.forward import independent_pair, shared_noise_pair
@@ -150,7 +151,7 @@ class RecoveryLikelihood(Method):
                 "chain_grad_norm": chain.grad_norm,
             }
             ends["revised"] = chain.y
-        return LossOutput(losses, t, watch, _shown(x_t, ends, x_s, transition))
+        return LossOutput(losses, t, watch, first_rows(x_t, ends, x_s, transition))
 
     def _energies(
         self, y_pos: Tensor, y_neg: Tensor, transition: Transition, label: Tensor | None
@@ -188,12 +189,3 @@ class RecoveryLikelihood(Method):
 
 def _twice(x: Tensor) -> Tensor:
     return torch.cat([x, x])
-
-
-def _shown(x_t: Tensor, ends: dict[str, Tensor], x_s: Tensor, transition: Transition) -> dict[str, Tensor]:
-    """The first rows of a batch: x_t, where its chains begin and end in the coordinates of x_s, and x_s."""
-    rows = slice(max(16, 4096 // x_s[0].numel()))
-    scale = expand_as(transition.y_scale[rows], x_s)
-    inner = {name: y[rows] / scale for name, y in ends.items()}
-    # copies: a view would keep the whole batch
-    return {"noisier": x_t[rows].clone(), **inner, "data": x_s[rows].clone()}

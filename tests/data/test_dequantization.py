@@ -97,7 +97,7 @@ def test_a_flip_and_its_noise_dont_meet() -> None:
 def test_faults_are_named() -> None:
     for make, words in (
         (
-            lambda: TrainingStream(points, 8, 0, dequantize=True),
+            lambda: TrainingStream(Checkerboard().open(), 8, 0, dequantize=True),
             ["whole grey values", "set it to"],
         ),
         (lambda: _stream("yes"), ["dequantize", "True or False"]),

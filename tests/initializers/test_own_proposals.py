@@ -20,6 +20,7 @@ from modules.initializers.mlp import MLPInitializer
 from modules.initializers.own import GaussianStep, OwnProposal
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
+from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
 from modules.sampling.indexed import sample
 from modules.schedules.continuous import ContinuousSchedule
@@ -117,9 +118,8 @@ def test_without_a_chain_it_is_the_ancestral_sampler(schedule, initializer) -> N
     """
     count = 20_000
     generation = Generation(Langevin(0), denoise_factor=0.0)
-    x = sample(
-        generation, ENERGY, initializer, schedule, count, None, 0, Runtime(), count, torch.float64
-    ).x.double()
+    draw = Draw.of_seed(0, count, dtype=torch.float64)
+    x = sample(generation, ENERGY, initializer, schedule, draw, Runtime(), count).x.double()
     mean, variance = torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
     for t in range(schedule.num_levels, 0, -1):
         c = schedule.transition(torch.tensor([t]), torch.float64)
