@@ -17,7 +17,7 @@ from modules.layers.embeddings import LevelEmbedding, level_position
 from modules.layers.precision import full_precision
 from modules.schedules.levels import level
 
-_WAVES = 30.0  # radians over all λ
+_WAVES = 40.0  # radians in 20 of λ
 
 
 @gin.register

@@ -18,7 +18,7 @@ class UNetEnergy(ImageEnergy):
     """ImageEnergy of a U-Net that starts at zero, with its gradient written out (spec §13).
 
     E starts as the Gaussian of the data's second moment at every level. The level is embedded by waves of
-    at most `level_waves` radians over all λ: faster ones would make ∂E/∂λ noise.
+    at most `level_waves` radians in 20 of λ: faster ones would make ∂E/∂λ noise.
 
     Args:
         shape: (channels, height, width), both sides divisible by 2^(levels-1).
@@ -43,7 +43,7 @@ class UNetEnergy(ImageEnergy):
         attention_resolutions: Sequence[int] = (16, 8),
         groups: int = 8,
         num_heads: int = 1,
-        level_waves: float = 30.0,
+        level_waves: float = 40.0,
     ) -> None:
         super().__init__(shape, num_classes, form, data_var)
         check_number("UNetEnergy.level_waves", level_waves, above=0)
@@ -69,4 +69,4 @@ class UNetEnergy(ImageEnergy):
             embedded = self.layers.embedding.distinct(position, label)
             return self.layers.freeze(embedded.to_samples(embedded.values)).linearize
         embedding, tangent = self.layers.embedding.with_tangent(position, label)
-        return self.layers.freeze(embedding, tangent * rate[:, None]).linearize
+        return self.layers.freeze(embedding, tangent * rate).linearize

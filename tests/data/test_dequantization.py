@@ -95,7 +95,6 @@ def test_a_flip_and_its_noise_dont_meet() -> None:
 
 
 def test_faults_are_named() -> None:
-    points = Checkerboard().open()
     for make, words in (
         (
             lambda: TrainingStream(points, 8, 0, dequantize=True),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import shutil
 
 import pytest
@@ -82,8 +81,8 @@ def _h(energy: ImageEnergy, x: Tensor, logsnr: Tensor, label: Tensor | None) -> 
     if isinstance(energy, NetworkEnergy):
         return energy.net(x, logsnr, label) if energy.num_classes else energy.net(x, logsnr)
     assert isinstance(energy, UNetEnergy)
-    waves = energy.level_waves * torch.atan(torch.exp(-0.5 * logsnr)) * 2 / math.pi
-    return energy.layers(x, energy.layers.embedding(waves, label))
+    waves = energy.level_waves * (logsnr + 10) / 20
+    return energy.layers.evaluate(x, energy.layers.embedding(waves, label))
 
 
 def _written_down(energy: ImageEnergy, x: Tensor, logsnr: Tensor, label: Tensor | None) -> Tensor:

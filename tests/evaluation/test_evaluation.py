@@ -141,7 +141,7 @@ REFUSED = {
     "a name": (lambda: Evaluation("fid", RawPixels()), "must be list or tuple"),
     "an extractor's name": (lambda: Evaluation([FID()], "pixels"), "must be Extractor, got 'pixels'"),
     "one sample": (lambda: Evaluation([FID()], RawPixels(), 1), "num must be at least 2"),
-    "in a trainer": (lambda: _trainer(FID()), "Trainer.evaluation must be Evaluation or NoneType"),
+    "in a trainer": (lambda: _trainer(FID()), "Trainer.evaluation must be Evaluation, got"),
     "images for points": (
         lambda: Evaluation([FID()], DigitsClassifier()).open(Checkerboard(), Runtime()),
         "the data has (2,)",
