@@ -25,13 +25,19 @@ from modules.data.points import Checkerboard
 from modules.data.stream import TrainingStream
 from modules.energies.base import Energy
 from modules.energies.mlp import MLPEnergy
+from modules.energies.normalized import NormalizedEnergy
 from modules.energies.resnet import CooperativeResNet
+from modules.energies.unet import UNetEnergy
 from modules.evaluation.evaluation import Evaluation
 from modules.features.pixels import RawPixels
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
+from modules.initializers.own import OwnProposal
 from modules.initializers.unet import UNet
+from modules.losses.contrast import RecoveryContrast
+from modules.losses.score import LevelScore, ScoreMatching
 from modules.methods.base import Method
+from modules.methods.one_energy import OneEnergy
 from modules.methods.recovery import RecoveryLikelihood
 from modules.metrics.base import Metric, PairMetric
 from modules.metrics.class_accuracy import ClassAccuracy
@@ -48,6 +54,7 @@ from modules.samplers.langevin import Langevin
 from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
 from modules.sampling.indexed import sample
+from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.cosine import CosineSchedule
 from modules.schedules.subsampled_linear import SubsampledLinearSchedule
 from modules.training.ema import EMA
@@ -92,6 +99,19 @@ def method(name: str) -> Method:
     torch.manual_seed(0)
     if name == "input gradient":
         return InputGradient(ShiftedEnergy((2,)), CopyInitializer((2,)), CosineSchedule())
+    if name.startswith("one energy"):
+        energy: Energy = MLPEnergy((2,), width=16, depth=1, level_waves=30.0)
+        if name == "one energy":
+            energy = UNetEnergy((1, 8, 8), 10, dim=8, dim_mults=(1, 1), num_blocks=1, groups=4)
+        return OneEnergy(
+            NormalizedEnergy(energy, width=16),
+            OwnProposal(energy.shape, energy.num_classes),
+            ContinuousSchedule(),
+            Langevin(2, step_factor=0.5),
+            ScoreMatching(),
+            LevelScore(),
+            RecoveryContrast(),
+        )
     if name == "drl":
         energy = MLPEnergy((2,), width=16, depth=1, spectral_norm=True)
         ladder = SubsampledLinearSchedule()
@@ -120,7 +140,7 @@ def trainer(name: str, per_device_batch_size: int | None = None) -> Trainer:
     )
 
 
-METHODS = ("drl", "cdrl", "input gradient")
+METHODS = ("drl", "cdrl", "input gradient", "one energy", "one energy by double backward")
 
 
 def trained_weights(name: str, per_device_batch_size: int | None) -> dict[str, Tensor]:

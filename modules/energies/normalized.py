@@ -39,9 +39,8 @@ class NormalizedEnergy(Energy):
         super().__init__(energy.shape, energy.num_classes)
         self.energy = energy
         self.embedding = LevelEmbedding(width // 2, width, energy.num_classes, F.silu)
-        self.head = nn.Linear(width, 1)
+        self.head = nn.Linear(width, 1, bias=False)  # of a bias nobody could learn: C takes it away
         nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
         self.register_buffer("constant", torch.zeros(energy.num_classes + 1))
 
     def forward(self, y: Tensor, transition: Transition, label: Tensor | None = None) -> Tensor:

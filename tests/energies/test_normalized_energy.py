@@ -138,13 +138,14 @@ def test_calibration_finds_each_labels_constant() -> None:
 def test_calibration_counts_c_and_forgets_what_was() -> None:
     """c adds to U at every level; C takes away what it adds at λ_min, whatever C was before."""
     x, label = _data(500)
-    plain, other = NormalizedEnergy(Exact()).double(), NormalizedEnergy(Exact()).double()
-    with torch.no_grad():
-        other.head.bias.fill_(1.75)
-        other.constant.fill_(100.0)
+    plain, other = NormalizedEnergy(Exact()).double(), _awake(Exact())
+    levels = torch.full((3,), LOGSNR_MIN, dtype=torch.float64)
+    here, there = torch.zeros(3, 2, dtype=torch.float64), torch.tensor([-1, 0, 1])
+    added = [e.potential(here, levels, there) + e.constant for e in (plain, other)]
     for energy in (plain, other):
         energy.calibrate(x, label, LOGSNR_MIN, _noise(500))
-    torch.testing.assert_close(other.constant - plain.constant, torch.full((3,), 1.75).double())
+    torch.testing.assert_close(other.constant - plain.constant, (added[1] - added[0]).detach())
+    assert (other.constant - plain.constant).abs().min() > 0.01
     again = other.constant.clone()
     other.calibrate(x, label, LOGSNR_MIN, _noise(500))
     torch.testing.assert_close(other.constant, again, rtol=0, atol=1e-12)

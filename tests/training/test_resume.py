@@ -13,6 +13,7 @@ import torch
 
 import launch
 import modules.training.diary
+from modules.methods.one_energy import OneEnergy
 from modules.methods.recovery import RecoveryLikelihood
 from modules.samplers.langevin import Langevin
 from modules.sampling.generation import Generation
@@ -20,7 +21,7 @@ from modules.storage import checkpoints
 from modules.training.inspection import Inspection
 from modules.training.trainer import Trainer
 from tests import faults, forks
-from tests.tiny import TINY
+from tests.tiny import ONE, TINY
 
 torch.set_num_threads(1)
 
@@ -86,7 +87,8 @@ def train_and_die(words: list[str], where: str, number: int) -> int:
     if where == "after a save":
         Trainer.save = _dying(Trainer.save, number, before=False)
     elif where == "before a micro-batch":
-        RecoveryLikelihood.forward = _dying(RecoveryLikelihood.forward, number, before=True)
+        for method in (RecoveryLikelihood, OneEnergy):
+            method.forward = _dying(method.forward, number, before=True)
     elif where == "after a grid":
         Inspection.sample = _dying(Inspection.sample, number, before=False)
     elif where == "after an evaluation":
@@ -119,7 +121,9 @@ def folder(tmp_path_factory, parent) -> Path:
     (folder / "points.gin").write_text(POINTS)
     text = TINY.replace("sample_every = 4", "sample_every = 2").replace("save_every = 2", "save_every = 1")
     (folder / "images.gin").write_text(text)
-    for name in ("points", "images"):
+    text = ONE.replace("sample_every = 4", "sample_every = 2").replace("save_every = 2", "save_every = 1")
+    (folder / "one.gin").write_text(text)
+    for name in ("points", "images", "one"):
         _call(
             parent, folder, "tests.training.test_resume:train", [["--gin", f"{name}.gin", "--output", name]]
         )
@@ -174,6 +178,7 @@ KILLS = {  # gin file, place, its number, the step to go on from (0: none was sa
     "in the midst of sampling": ("points", "before a level of a grid", 15, 5),
     "in the midst of saving": ("points", "in a save", 6, 5),
     "with dropout and convolutions": ("images", "before a micro-batch", 4, 3),
+    "one energy, as its chains begin": ("one", "before a micro-batch", 3, 2),
 }
 
 
@@ -226,7 +231,7 @@ def test_two_fresh_runs_are_identical_and_another_seed_is_not(folder, parent, tm
         _assert_same_run(tmp_path / "other", folder / "points")
 
 
-@pytest.mark.parametrize("name", ["points", "images"])
+@pytest.mark.parametrize("name", ["points", "images", "one"])
 def test_without_sampling_and_logging_the_weights_are_the_same(folder, parent, tmp_path, name):
     settings = ["Trainer.sample_every=0", "Trainer.log_every=100", "Trainer.save_every=100"]
     words = ["--gin", f"{name}.gin", "--output", str(tmp_path / "run")]
