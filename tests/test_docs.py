@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
 
+import launch
+from modules import runs
 from modules.energies.recovery import RecoveryPotential, energy_and_grad
 from modules.schedules.cosine import CosineSchedule
 
@@ -86,3 +89,17 @@ def test_the_energy_of_the_page_on_speed() -> None:
     assert torch.equal(after, before) and slope.shape == y.shape
     assert not torch.allclose(energy(y, transition), before)
     assert RecoveryPotential(bound, transition, y).grad(y).isfinite().all()
+
+
+def test_the_network_of_the_page_on_one_energy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's file and command train, cut to one step, and leave a run that samples."""
+    page = (DOCS / "one_energy.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    (command,) = (c for c in re.findall(r"```bash\n(.*?)```", page, re.S) if "--import my_denoiser.py" in c)
+    monkeypatch.chdir(tmp_path)
+    Path("my_denoiser.py").write_text(block, encoding="utf-8")
+    words = shlex.split(command.replace("\\\n", " "))[3:]
+    small = ["NUM_STEPS=1", "energy/AdamW.warmup_steps=0", "BATCH_SIZE=4", "Trainer.sample_every=0"]
+    small += ["Evaluation.every=0", "Trainer.best=None", "LANGEVIN_STEPS=1", "RECOVERY_START=0"]
+    assert launch.main([*words, *(word for setting in small for word in ("--set", setting))]) == 0
+    assert runs.load("runs/denoiser", trust_imports=True).generate(2).x.isfinite().all()
