@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
+import torch.nn.functional as F
 
-from modules.layers.embeddings import logsnr_position, one_hot_label, sinusoid
+from modules.layers.embeddings import (
+    LevelEmbedding,
+    level_position,
+    logsnr_position,
+    one_hot_label,
+    sinusoid,
+    sinusoid_slope,
+)
 
 
 def test_position_of_known_levels() -> None:
@@ -45,3 +54,25 @@ def test_labels_move_up_by_one_and_none_is_column_zero() -> None:
     assert got.dtype == torch.float64 and got.shape == (3, 6)
     assert got.argmax(1).tolist() == [0, 1, 5] and torch.equal(got.sum(1), torch.ones(3).double())
     assert torch.equal(one_hot_label(None, 5, like), one_hot_label(torch.full((3,), -1), 5, like))
+
+
+def test_waves_of_levels_are_as_fast_everywhere() -> None:
+    """Waves in 20 of λ; beyond ±20, where no level is learned, they stand still."""
+    logsnr = torch.tensor([-10.0, 10.0, 20.0, math.inf, -math.inf], dtype=torch.float64)
+    position, rate = level_position(logsnr, 40.0)
+    assert position.tolist() == [0.0, 40.0, 60.0, 60.0, -20.0] and rate == 2.0
+
+
+@pytest.mark.parametrize("dim", [8, 9])
+def test_slopes_of_waves_and_of_the_embedding(dim: int) -> None:
+    """The tangents are autograd's: of a sinusoid, and of an embedding with labels."""
+    torch.manual_seed(0)
+    position = torch.tensor([0.3, 4.0, -7.0], dtype=torch.float64)
+    embedding = LevelEmbedding(dim, 12, 3, F.silu).double()
+    label = torch.tensor([0, -1, 2])
+    _, moved = torch.func.jvp(lambda p: sinusoid(p, dim), (position,), (torch.ones_like(position),))
+    torch.testing.assert_close(sinusoid_slope(position, dim), moved, rtol=1e-12, atol=1e-14)
+    value, tangent = embedding.with_tangent(position, label)
+    torch.testing.assert_close(value, embedding(position, label), rtol=1e-13, atol=1e-15)
+    wanted = torch.func.jvp(lambda p: embedding(p, label), (position,), (torch.ones_like(position),))[1]
+    torch.testing.assert_close(tangent, wanted, rtol=1e-12, atol=1e-14)
