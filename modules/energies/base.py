@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modules.core.checks import check_integer, check_shape
@@ -55,6 +57,14 @@ class Energy(nn.Module, ABC):
     def at(self, transition: Transition, label: Tensor | None = None) -> EnergyFn:
         """y -> E(y), all else bound; differentiable in y, to any order that `forward` is."""
         return lambda y: self(y, transition, label)
+
+    def log_partition(self, logsnr: Tensor) -> tuple[Tensor, Tensor]:
+        """log ∫ e^{-E/σ̄} dx of what E starts as, up to a constant, and its slope in λ: (b,) and (b,).
+
+        Here D log σ̄, whose slope is -½Dᾱ: N(·, σ̄² I). What E learns beside it is c(λ)'s (spec §13).
+        """
+        size = math.prod(self.shape)
+        return 0.5 * size * F.logsigmoid(-logsnr), -0.5 * size * torch.sigmoid(logsnr)
 
     def slopes(self, x: Tensor, logsnr: Tensor, label: Tensor | None = None) -> Slopes:
         """E, ∇E and ∂E/∂λ at x (b, *shape), noisy to λ (b,): what losses of gradients learn from (spec §13).

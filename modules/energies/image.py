@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,6 +61,14 @@ class ImageEnergy(Energy):
     @abstractmethod
     def network(self, logsnr: Tensor, label: Tensor | None, with_level: bool) -> Linearized:
         """h at λ (b,) and label, as a function of x; `with_level`: its pull gives the gradient in λ too."""
+
+    def log_partition(self, logsnr: Tensor) -> tuple[Tensor, Tensor]:
+        """½D log m² and its slope in λ: where h is 0, p is N(0, m² I) at every level."""
+        if self.data_var is None:
+            return super().log_partition(logsnr)
+        frame, size = _Frame.at(logsnr, self.data_var), math.prod(self.shape)
+        rate = frame.inverse_scale_slope / frame.inverse_scale  # d log(1/m)/dλ
+        return -size * frame.inverse_scale.log(), -size * rate
 
     def forward(self, y: Tensor, transition: Transition, label: Tensor | None = None) -> Tensor:
         """E (b,)."""

@@ -22,10 +22,11 @@ _WAVES = 40.0  # radians in 20 of λ
 
 @gin.register
 class NormalizedEnergy(Energy):
-    """U(x, λ[, label]) = E/σ̄ + D log σ̄ + c(λ[, label]) - C = -log p_λ(x), in nats (spec §13).
+    """U(x, λ[, label]) = E/σ̄ + ℓ(λ) + c(λ[, label]) - C = -log p_λ(x), in nats (spec §13).
 
-    c is a small network that starts at 0; C, a number for each label, is known at a level that is nearly
-    N(0, I) and kept with the weights: see `calibrate`. Chains and proposals see E alone.
+    ℓ is the energy's own `log_partition`, D log σ̄ for most; c is a small network that starts at 0; C, a number
+    for each label, is known at a level that is nearly N(0, I) and kept with the weights: see `calibrate`.
+    Chains and proposals see E alone.
 
     Args:
         energy: E, smooth, of which -log p = E/σ̄ + const.
@@ -60,7 +61,7 @@ class NormalizedEnergy(Energy):
         assert slopes.in_level is not None
         half = 0.5 * torch.sigmoid(logsnr)
         of_energy = (slopes.in_level + half * slopes.value) / torch.sigmoid(-logsnr).sqrt()
-        return of_energy - math.prod(self.shape) * half + self._c(logsnr, label)[1]
+        return of_energy + self.energy.log_partition(logsnr)[1] + self._c(logsnr, label)[1]
 
     def potential(self, x: Tensor, logsnr: Tensor, label: Tensor | None = None) -> Tensor:
         """U (b,) of x (b, *shape), noisy to λ (b,): -log p_λ(x) in nats, once calibrated; differentiable."""
@@ -68,7 +69,7 @@ class NormalizedEnergy(Energy):
         c, _ = self._c(logsnr, label)
         index = torch.zeros_like(logsnr, dtype=torch.int64) if label is None else label + 1
         value = self.energy(x, level(logsnr), label) / sigma
-        return value + math.prod(self.shape) * sigma.log() + c - self.constant[index]
+        return value + self.energy.log_partition(logsnr)[0] + c - self.constant[index]
 
     def _c(self, logsnr: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor]:
         """c (b,) and dc/dλ (b,)."""

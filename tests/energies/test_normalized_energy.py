@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import Tensor, distributions
@@ -161,16 +159,16 @@ def test_a_class_without_examples_keeps_no_constant() -> None:
 
 
 def test_a_fresh_u_net_is_normalized_for_gaussian_data() -> None:
-    """h = 0 and data N(0, v): U = -log N(0, ᾱv + σ̄²) at λ_min, in nats (16 elements, 0.05 off at most)."""
+    """h = 0 and data N(0, v): U = -log N(0, ᾱv + σ̄²) at every level, in nats (0.05 off at most)."""
     torch.manual_seed(0)
     inner = UNetEnergy((1, 4, 4), 0, data_var=0.3, dim=8, dim_mults=(1,), num_blocks=1, groups=4)
     energy = NormalizedEnergy(inner).double()
     x = 0.3**0.5 * Noise(1, torch.arange(500), dtype=torch.float64).normal("x", (1, 4, 4))
     energy.calibrate(x, torch.full((500,), -1), LOGSNR_MIN, _noise(500))
-    levels = torch.full((100,), LOGSNR_MIN, dtype=torch.float64)
+    levels = torch.linspace(LOGSNR_MIN, 9.8, 100, dtype=torch.float64)
     points = 1.5 * Noise(3, torch.arange(100), dtype=torch.float64).normal("x", (1, 4, 4))
-    spread = math.sqrt(0.3 / (1 + math.exp(5.1)) + 1 / (1 + math.exp(-5.1)))
-    wanted = -distributions.Normal(0.0, spread).log_prob(points).flatten(1).sum(1)
+    spread = (0.3 * levels.sigmoid() + (-levels).sigmoid()).sqrt()
+    wanted = -distributions.Normal(0.0, spread[:, None]).log_prob(points.flatten(1)).sum(1)
     torch.testing.assert_close(energy.potential(points, levels), wanted, rtol=0, atol=0.05)
 
 
