@@ -24,8 +24,8 @@ _WAVES = 40.0  # radians in 20 of λ
 class NormalizedEnergy(Energy):
     """U(x, λ[, label]) = E/σ̄ + ℓ(λ) + c(λ[, label]) - C = -log p_λ(x), in nats (spec §13).
 
-    ℓ is the energy's own `log_partition`, D log σ̄ for most; c is a small network that starts at 0; C, a number
-    for each label, is known at a level that is nearly N(0, I) and kept with the weights: see `calibrate`.
+    ℓ is the energy's own `log_partition`, D log σ̄ for most; c is a small network that starts at 0; C, a
+    number for each label, is known where data are nearly N(0, I) and kept with the weights: see `calibrate`.
     Chains and proposals see E alone.
 
     Args:
