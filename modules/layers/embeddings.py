@@ -15,9 +15,9 @@ from modules.layers.precision import full_precision
 from modules.layers.spectral import linear
 
 
-def logsnr_position(logsnr: Tensor, waves: float = 1000.0) -> Tensor:
-    """waves·u, u = atan(exp(-λ/2))·2/π in (0, 1), λ clamped to ±20: (b,) -> (b,); 1000 as published."""
-    return waves * torch.atan(torch.exp(-0.5 * logsnr.clamp(-20.0, 20.0))) * (2.0 / math.pi)
+def logsnr_position(logsnr: Tensor) -> Tensor:
+    """1000·u, u = atan(exp(-λ/2))·2/π in (0, 1), λ clamped to ±20: (b,) -> (b,)."""
+    return 1000.0 * torch.atan(torch.exp(-0.5 * logsnr.clamp(-20.0, 20.0))) * (2.0 / math.pi)
 
 
 def level_position(logsnr: Tensor, waves: float) -> tuple[Tensor, float]:
