@@ -26,8 +26,7 @@ class NormalizedEnergy(Energy):
 
     ℓ is the energy's own `log_partition`, D log σ̄ for most; c is a small network that starts at 0; C, a
     number for each label, is known where data are nearly N(0, I) and kept with the weights: see `calibrate`.
-    So is `shift`, which sets c right on all data at once (methods/calibration): a part of U, not of what
-    training sees. Chains and proposals see E alone.
+    Chains and proposals see E alone.
 
     Args:
         energy: E, smooth, of which -log p = E/σ̄ + const.
@@ -35,7 +34,6 @@ class NormalizedEnergy(Energy):
     """
 
     constant: Tensor
-    shift: Tensor
 
     def __init__(self, energy: Energy, width: int = 64) -> None:
         check_instance("NormalizedEnergy.energy", energy, Energy)
@@ -44,7 +42,6 @@ class NormalizedEnergy(Energy):
         self.embedding = LevelEmbedding(width // 2, width, energy.num_classes, F.silu)
         self.head = nn.Linear(width, 1, bias=False)  # of a bias nobody could learn: C takes it away
         nn.init.zeros_(self.head.weight)
-        self.register_buffer("shift", torch.zeros(width))
         self.register_buffer("constant", torch.zeros(energy.num_classes + 1))
 
     def forward(self, y: Tensor, transition: Transition, label: Tensor | None = None) -> Tensor:
@@ -60,28 +57,28 @@ class NormalizedEnergy(Energy):
         return self.energy.slopes(x, logsnr, label)
 
     def level_slope(self, slopes: Slopes, logsnr: Tensor, label: Tensor | None = None) -> Tensor:
-        """∂U/∂λ (b,) at fixed x, from E's slopes there, c without its shift; dσ̄/dλ = -½ᾱσ̄."""
+        """∂U/∂λ (b,) at fixed x, from E's slopes there; dσ̄/dλ = -½ᾱσ̄."""
         assert slopes.in_level is not None
         half = 0.5 * torch.sigmoid(logsnr)
         of_energy = (slopes.in_level + half * slopes.value) / torch.sigmoid(-logsnr).sqrt()
-        of_c = F.linear(self.level_features(logsnr, label)[1], self.head.weight)[:, 0]
-        return of_energy + self.energy.log_partition(logsnr)[1] + of_c
+        return of_energy + self.energy.log_partition(logsnr)[1] + self._c(logsnr, label)[1]
 
     def potential(self, x: Tensor, logsnr: Tensor, label: Tensor | None = None) -> Tensor:
         """U (b,) of x (b, *shape), noisy to λ (b,): -log p_λ(x) in nats, once calibrated; differentiable."""
         sigma = torch.sigmoid(-logsnr).sqrt()
-        c = F.linear(self.level_features(logsnr, label)[0], self.head.weight + self.shift)[:, 0]
+        c, _ = self._c(logsnr, label)
         index = torch.zeros_like(logsnr, dtype=torch.int64) if label is None else label + 1
         value = self.energy(x, level(logsnr), label) / sigma
         return value + self.energy.log_partition(logsnr)[0] + c - self.constant[index]
 
-    def level_features(self, logsnr: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The numbers (b, width) whose weighted sum c is, and their derivatives in λ."""
+    def _c(self, logsnr: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor]:
+        """c (b,) and dc/dλ (b,)."""
         with full_precision(logsnr):
             position, rate = level_position(logsnr, _WAVES)
             e, moved = self.embedding.with_tangent(position, label)
             s = torch.sigmoid(e)
-            return e * s, moved * (s * (1 + e * (1 - s))) * rate
+            slope = F.linear(moved * (s * (1 + e * (1 - s))), self.head.weight)[:, 0] * rate
+            return self.head(e * s)[:, 0], slope
 
     @torch.no_grad()
     def calibrate(self, images: Tensor, labels: Tensor, logsnr_min: float, noise: NoiseSource) -> None:

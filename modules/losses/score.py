@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from modules.core.checks import check_bool, check_choice, check_number
-from modules.core.tensors import sum_per_sample
+from modules.core.tensors import expand_as, sum_per_sample
 from modules.core.types import Transition
 from modules.losses.phase import Phase
 
@@ -69,21 +69,16 @@ class LevelScore:
         check_number("LevelScore.floor", floor, above=0)
         self.scaling, self.data_var, self.floor = scaling, data_var, floor
 
+    def target(self, x: Tensor, eps: Tensor, logsnr: Tensor) -> Tensor:
+        """τ (b,) of clean x and its noise ε (b, ...) at λ (b,)."""
+        alpha_bar, cross = torch.sigmoid(logsnr), (torch.sigmoid(logsnr) * torch.sigmoid(-logsnr)).sqrt()
+        return 0.5 * sum_per_sample(expand_as(alpha_bar, x) * (eps**2 - 1) - expand_as(cross, x) * eps * x)
+
     def __call__(self, level_slope: Tensor, x: Tensor, eps: Tensor, logsnr: Tensor) -> Tensor:
         """The losses (b,) of ∂U/∂λ (b,)."""
-        square = (level_slope - sum(level_target(x, eps, logsnr))) ** 2
+        square = (level_slope - self.target(x, eps, logsnr)) ** 2
         if self.scaling == "none":
             return square
-        return square / (level_variance(x[0].numel(), self.data_var, logsnr) + self.floor)
-
-
-def level_target(x: Tensor, eps: Tensor, logsnr: Tensor) -> tuple[Tensor, Tensor]:
-    """The two parts (b,) of τ of clean x and its noise ε (b, ...) at λ (b,): each is 0 on average over ε."""
-    alpha_bar, cross = torch.sigmoid(logsnr), (torch.sigmoid(logsnr) * torch.sigmoid(-logsnr)).sqrt()
-    return 0.5 * alpha_bar * sum_per_sample(eps**2 - 1), -0.5 * cross * sum_per_sample(eps * x)
-
-
-def level_variance(size: int, data_var: float, logsnr: Tensor) -> Tensor:
-    """The variance (b,) of τ for `size` elements of Gaussian data of second moment v at λ (b,)."""
-    alpha_bar, noise_var = torch.sigmoid(logsnr), torch.sigmoid(-logsnr)
-    return size * alpha_bar * (0.5 * alpha_bar + 0.25 * noise_var * data_var)
+        alpha_bar, noise_var = torch.sigmoid(logsnr), torch.sigmoid(-logsnr)
+        var = x[0].numel() * alpha_bar * (0.5 * alpha_bar + 0.25 * noise_var * self.data_var)
+        return square / (var + self.floor)

@@ -10,7 +10,7 @@ from torch import nn
 
 from modules.core.checks import check_instance
 from modules.core.types import Batch, LossOutput, NoiseSource
-from modules.data.stream import TrainingStream
+from modules.data.base import Examples
 from modules.energies.base import Energy
 from modules.initializers.base import Initializer
 from modules.schedules.base import Schedule
@@ -51,14 +51,11 @@ class Method(nn.Module, ABC):
         assert isinstance(energy, Energy) and isinstance(initializer, Initializer)
         return energy, initializer
 
-    def complete(
-        self, networks: Mapping[str, nn.Module], stream: TrainingStream, device: torch.device
-    ) -> None:
+    def complete(self, networks: Mapping[str, nn.Module], examples: Examples, device: torch.device) -> None:
         """Set what networks as they are now know of the data, before they are saved; most know nothing.
 
         Args:
             networks: the trained ones, live or averaged, by name.
-            stream: the data as training sees them.
         """
         return
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from modules.core.checks import ConfigurationError, check_instance, check_number
 from modules.core.noise import Noise
 from modules.core.types import Batch, Chain, LossOutput, NoiseSource, Transition
-from modules.data.stream import TrainingStream
+from modules.data.base import Examples
 from modules.energies.base import Energy
 from modules.energies.normalized import NormalizedEnergy
 from modules.energies.recovery import RecoveryPotential
@@ -23,14 +23,13 @@ from modules.losses.contrast import RecoveryContrast
 from modules.losses.levels import LevelLaw, MixedLevels
 from modules.losses.score import LevelScore, ScoreMatching
 from modules.methods.base import Method
-from modules.methods.calibration import calibrate
 from modules.methods.shown import first_rows
 from modules.samplers.base import Sampler
 from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.forward import independent_pair, marginal
 from modules.schedules.score import ScoreSchedule
 
-_CALIBRATION = 4096  # samples that the densities are set right on
+_CALIBRATION = 4096  # examples that the densities' constant is measured on
 
 
 @gin.register
@@ -164,16 +163,15 @@ class OneEnergy(Method):
             return None
         return torch.where(noise.uniform("label dropout") < self.label_dropout, -1, label)
 
-    def complete(
-        self, networks: Mapping[str, nn.Module], stream: TrainingStream, device: torch.device
-    ) -> None:
-        """Calibrate the densities on the data as training sees them (spec §13)."""
+    def complete(self, networks: Mapping[str, nn.Module], examples: Examples, device: torch.device) -> None:
+        """Set the constant C of the densities (spec §13), by examples spread over all of them."""
         energy = networks["energy"]
         if isinstance(energy, NormalizedEnergy):
-            # small sets are met more than once, each time with other noise
-            rows = range(min(_CALIBRATION, 4 * len(stream.examples)))
-            batch, like = stream.batch(0, rows), energy.constant
-            noise = Noise(0, torch.tensor(rows, device=device), stream="calibration", dtype=like.dtype)
-            calibrate(
-                energy, batch.image.to(device, like.dtype), batch.label.to(device), self.schedule, noise
+            rows = torch.arange(min(len(examples), _CALIBRATION)) * len(examples)
+            rows = rows // min(len(examples), _CALIBRATION)
+            images, labels = examples.rows(rows)
+            like = energy.constant
+            noise = Noise(0, rows.to(device), stream="calibration", dtype=like.dtype)
+            energy.calibrate(
+                images.to(device, like.dtype), labels[:, 0].to(device), self.schedule.logsnr_min, noise
             )

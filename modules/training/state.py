@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from modules.core.checks import CheckpointError
 from modules.core.noise import Noise
 from modules.core.types import Batch, LossOutput
-from modules.data.stream import TrainingStream
+from modules.data.base import Examples
 from modules.methods.base import Method
 from modules.runtime.runtime import Runtime
 from modules.runtime.signals import INTERRUPTED, REQUEUE
@@ -162,10 +162,10 @@ class Training:
         self.num_steps_done += 1
         self.num_skips += 1
 
-    def complete(self, stream: TrainingStream) -> None:
+    def complete(self, examples: Examples) -> None:
         """Have the networks and their averages know of the data what they keep with their weights."""
         for networks in (self.networks, self.averages):
-            self.method.complete(networks, stream, self.runtime.device)
+            self.method.complete(networks, examples, self.runtime.device)
 
     def ready_averages(self) -> dict[str, nn.Module]:
         """Copies of the averaged networks, fit for sampling; the averages stay as they are."""

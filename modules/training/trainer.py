@@ -219,7 +219,7 @@ class Trainer:
             inspection = Inspection(diary, self.generation, evaluator, examples, self.num_samples)
             with self.runtime.signals.noted():
                 if self.guard.goes_back and self.runtime.any(not checkpoints.of_run(folder)):
-                    self.save(folder, training, stream)
+                    self.save(folder, training, examples)
                 while training.num_steps_done < self.num_steps and not training.stop_code:
                     self._advance(training, stream, rows, inspection)
         finally:
@@ -251,9 +251,9 @@ class Trainer:
                 if self.best and self.best.metric in measured:
                     training.best = self.best.after(training.best, done, measured[self.best.metric])
                 if training.is_best and self.runtime.is_main:  # first: what is saved below says it is kept
-                    self.save_best(folder, training, stream)
+                    self.save_best(folder, training, stream.examples)
                 if self.is_due(self.save_every, done) or stopping:
-                    self.save(folder, training, stream)
+                    self.save(folder, training, stream.examples)
                 if self.is_due(self.sample_every, done) or self.is_due(self.save_every, done):
                     diary.draw_curves(last=done == self.num_steps)
         return None
@@ -274,18 +274,18 @@ class Trainer:
         """Whether what happens every so many steps, and at the end, happens after `step` steps; 0: never."""
         return every > 0 and (step % every == 0 or step == self.num_steps)
 
-    def save(self, folder: Path, training: Training, stream: TrainingStream) -> None:
+    def save(self, folder: Path, training: Training, examples: Examples) -> None:
         """Write a checkpoint, then delete the ones beyond `keep`."""
         if self.runtime.is_main:
-            training.complete(stream)
+            training.complete(examples)
             path = checkpoints.path_of(folder, training.num_steps_done)
             checkpoints.save(path, training.tensors(), training.numbers())
             checkpoints.prune(folder, self.keep)
         self.runtime.wait()
 
-    def save_best(self, folder: Path, training: Training, stream: TrainingStream) -> None:
+    def save_best(self, folder: Path, training: Training, examples: Examples) -> None:
         """Write the checkpoint of the best step so far, then delete the one before; on the main process."""
-        training.complete(stream)
+        training.complete(examples)
         step = training.num_steps_done
         checkpoints.save(checkpoints.best_path_of(folder, step), training.tensors(), training.numbers())
         checkpoints.keep_best(folder, step)

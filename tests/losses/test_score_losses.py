@@ -13,7 +13,7 @@ from modules.core.checks import ConfigurationError
 from modules.core.noise import Noise
 from modules.losses.contrast import RecoveryContrast
 from modules.losses.levels import LadderLevels, MixedLevels, UniformLevels
-from modules.losses.score import LevelScore, ScoreMatching, level_target
+from modules.losses.score import LevelScore, ScoreMatching
 from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.levels import level
 from modules.schedules.linear import LinearSchedule
@@ -42,7 +42,7 @@ def test_the_target_has_the_mean_of_the_true_level_slope(logsnr: float) -> None:
     nodes, weights = np.polynomial.hermite_e.hermegauss(3)
     for node, weight in zip(nodes, weights / weights.sum(), strict=True):
         x = mean + node * deviation
-        found += weight * sum(level_target(x, (x_level - alpha * x) / sigma, levels.detach()))
+        found += weight * LevelScore().target(x, (x_level - alpha * x) / sigma, levels.detach())
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
     assert wanted.abs().min() > 1e-3
 
@@ -64,7 +64,7 @@ def test_level_loss_by_hand() -> None:
     x, eps = torch.tensor([[1.0, -2.0]]).double(), torch.tensor([[2.0, 3.0]]).double()
     target = 0.5 * ((0.5 * 3 - 0.5 * 2) + (0.5 * 8 + 0.5 * 6))
     loss, zero = LevelScore(data_var=3.0, floor=0.5), torch.zeros(1).double()
-    assert sum(level_target(x, eps, zero)).item() == pytest.approx(target)
+    assert loss.target(x, eps, zero).item() == pytest.approx(target)
     slope = torch.tensor([1.0]).double()
     square = (1 - target) ** 2
     assert LevelScore(scaling="none")(slope, x, eps, zero).item() == pytest.approx(square)

@@ -13,7 +13,6 @@ from modules.core.checks import ConfigurationError
 from modules.core.noise import Noise
 from modules.core.types import Batch, LossOutput, Transition
 from modules.data.base import MemoryExamples
-from modules.data.stream import TrainingStream
 from modules.energies.base import Energy
 from modules.energies.mlp import MLPEnergy
 from modules.energies.normalized import NormalizedEnergy
@@ -24,7 +23,6 @@ from modules.initializers.own import GaussianStep, OwnProposal
 from modules.losses.contrast import RecoveryContrast
 from modules.losses.levels import LadderLevels, LevelLaw, UniformLevels
 from modules.losses.score import LevelScore, ScoreMatching
-from modules.methods.calibration import calibrate
 from modules.methods.one_energy import OneEnergy
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
@@ -338,10 +336,6 @@ def _examples() -> MemoryExamples:
     return MemoryExamples(centre + 0.2 * noise.normal("x", (2,)), label, ["a", "b", "c"])
 
 
-def _stream() -> TrainingStream:
-    return TrainingStream(_examples(), batch_size=10, seed=0)
-
-
 def _training() -> Training:
     torch.manual_seed(0)
     energy = NormalizedEnergy(MLPEnergy((2,), 3, width=8, depth=1, level_waves=30.0), width=8)
@@ -353,7 +347,7 @@ def _train(training: Training, steps: int, complete: bool) -> None:
     for _ in range(steps):
         training.step([Batch(x, LABEL)], [range(COUNT)])
         if complete:
-            training.complete(_stream())
+            training.complete(_examples())
 
 
 def test_completing_sets_both_constants_and_changes_no_training() -> None:
@@ -365,7 +359,7 @@ def test_completing_sets_both_constants_and_changes_no_training() -> None:
     assert torch.equal(torch.get_rng_state(), generator)
     for group, tensors in completed.tensors().items():
         for name, value in tensors.items():
-            assert torch.equal(value, plain.tensors()[group][name]) != name.endswith(("constant", "shift")), (
+            assert torch.equal(value, plain.tensors()[group][name]) != name.endswith("constant"), (
                 f"{group}/{name}"
             )
     live, average = (completed.tensors()[g]["constant"] for g in ("energy", "energy_ema"))
@@ -374,17 +368,15 @@ def test_completing_sets_both_constants_and_changes_no_training() -> None:
     for network, found in ((completed.networks["energy"], live), (completed.averages["energy"], average)):
         fresh = copy.deepcopy(network)
         assert isinstance(fresh, NormalizedEnergy)
-        batch = _stream().batch(0, range(1200))  # each of the 300 examples four times
-        noise = Noise(0, torch.arange(1200), stream="calibration")
-        calibrate(fresh, batch.image, batch.label, _method(fresh).schedule, noise)
+        images, labels = _examples().rows(torch.arange(300))
+        fresh.calibrate(images, labels[:, 0], -5.1, Noise(0, torch.arange(300), stream="calibration"))
         torch.testing.assert_close(fresh.constant, found)
-        assert torch.equal(fresh.shift, network.shift) and fresh.shift.abs().max() > 0
 
 
 def test_energies_without_a_constant_are_left_alone() -> None:
     method = _method(Quadratic(), level_score=None)
     before = copy.deepcopy(method.state_dict())
-    method.complete(method.networks(), _stream(), torch.device("cpu"))
+    method.complete(method.networks(), _examples(), torch.device("cpu"))
     assert all(torch.equal(v, before[k]) for k, v in method.state_dict().items())
 
 
