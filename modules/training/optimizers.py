@@ -27,8 +27,8 @@ class Optimizer(ABC):
             is theirs, one update late, so that the first has rate 0.
         decay_steps: the update at which the decay ends; 0: no decay.
         final_factor: what the decay ends at.
-        end_steps: the last update, to which the rate falls on to almost 0 in a line; not above decay_steps, as
-            in a run cut short: it doesn't.
+        end_steps: the last update, to which the rate falls on to almost 0 in a line; not above decay_steps:
+            it doesn't.
     """
 
     def __init__(
