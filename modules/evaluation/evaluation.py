@@ -185,6 +185,7 @@ class Evaluator:
         if labels is None and self.num_classes:
             labels = torch.arange(evaluation.num) % self.num_classes
         draw = Draw.of_seed(seed, evaluation.num, labels)
+        protocol = self._protocol(generation, schedule, seed, place, asked)  # first: what it can't say stops
         for metric in evaluation.metrics:
             metric.clear()
             self._give_references(metric)
@@ -243,7 +244,6 @@ class Evaluator:
                 if not isinstance(metric, SetMetric):
                     truth = labels
                 errors |= standard_errors(metric, x, truth, bootstrap, runtime, progress)
-        protocol = self._protocol(generation, schedule, seed, place, asked)
         if bootstrap:
             protocol["bootstrap"] = f"{bootstrap} random halves of the samples; the reference is kept"
         return Measured(values, protocol, notes, errors=errors)
