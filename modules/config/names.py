@@ -59,6 +59,13 @@ def code_parameters(full: str) -> tuple[str, ...]:
     return getattr(found, "code_parameters", ())
 
 
+def is_subclass(full: str, base: str) -> bool:
+    """Whether a registered class is another's subclass, and not it."""
+    one, other = (gin_config._REGISTRY[name].wrapped for name in (full, base))
+    both = isinstance(one, type) and isinstance(other, type)
+    return both and one is not other and issubclass(one, other)
+
+
 def key(binding: Binding) -> Key:
     """What identifies the parameter: two bindings of one key override each other."""
     if binding.is_macro:

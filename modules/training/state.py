@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modules.core.checks import CheckpointError
+from modules.core.checks import CheckpointError, ConfigurationError
 from modules.core.noise import Noise
 from modules.core.types import Batch, LossOutput
 from modules.data.base import Examples
@@ -20,6 +20,7 @@ from modules.runtime.runtime import Runtime
 from modules.runtime.signals import INTERRUPTED, REQUEUE
 from modules.training.divergence import Divergence
 from modules.training.ema import EMA
+from modules.training.kept import Kept, restore_kept
 from modules.training.optimizers import Optimizer, check_optimizers
 from modules.training.saved import best_of, check_finite, load_weights, number_of, updates_of
 
@@ -37,6 +38,7 @@ class Training:
         seed: of all training noise.
         dtype: of the data and the noise, the networks' own.
         max_energy: a mean |E| of a step above this is a divergence.
+        components: further ones, by name, whose state is kept with the method's (see Kept).
 
     Attributes:
         num_steps_done, num_skips, num_rollbacks: how far it is, and what went wrong on the way.
@@ -56,6 +58,7 @@ class Training:
         seed: int,
         dtype: torch.dtype = torch.float32,
         max_energy: float = math.inf,
+        components: Mapping[str, object] | None = None,
     ) -> None:
         runtime.place(method)
         self.method = method.train()
@@ -70,6 +73,8 @@ class Training:
         self.rolled_back_to: int | None = None
         self.lr_factor = 1.0
         self.best: dict[str, Any] | None = None  # see Best.after
+        self.kept = {"method_state": Kept(method, list(self.networks.values()))}
+        self.kept |= {f"{name}_state": Kept(component) for name, component in (components or {}).items()}
 
     def step(
         self, batches: list[Batch], rows: list[range]
@@ -178,10 +183,25 @@ class Training:
             groups[name] = dict(self.networks[name].state_dict())
             groups[f"{name}_ema"] = dict(self.averages[name].state_dict())
             groups[f"{name}_optimizer"] = self.updaters[name].tensors()
+        groups |= {group: found for group, kept in self.kept.items() if (found := kept.tensors())}
         return {
             group: {name: tensor.contiguous() for name, tensor in tensors.items()}
             for group, tensors in groups.items()
         }
+
+    def check_alike(self) -> None:
+        """Raise, on every process, where a component keeps another state on another process.
+
+        The main process's state is saved for all.
+        """
+        if self.runtime.num_processes == 1:
+            return
+        for kept in self.kept.values():
+            if kept.tensors() and len(set(self.runtime.gather_objects([kept.digest()]))) > 1:
+                raise ConfigurationError(
+                    f"the state of {type(kept.component).__name__} differs between processes, and a "
+                    "checkpoint holds one for all: keep what all processes know (see Runtime.gather)"
+                )
 
     def numbers(self) -> dict[str, Any]:
         """The rest of the state, for JSON."""
@@ -230,6 +250,8 @@ class Training:
                     f'the checkpoint has no optimizer state of the network "{name}": add --allow-inexact to '
                     "start it anew"
                 )
+        for group, kept in self.kept.items():
+            restore_kept(kept, tensors, group, self.runtime.device, allow_inexact)
         if "best" not in numbers and not allow_inexact:
             raise CheckpointError(
                 "the checkpoint lacks the best step so far: add --allow-inexact to forget it"

@@ -199,6 +199,7 @@ class Trainer:
             self.runtime,
             self.seed,
             max_energy=self.guard.max_energy,
+            components={"generation": self.generation, "ema": self.ema},
         )
         if resume is not None:
             training.restore(*checkpoints.load(resume), allow_inexact)
@@ -276,6 +277,7 @@ class Trainer:
 
     def save(self, folder: Path, training: Training, examples: Examples) -> None:
         """Write a checkpoint, then delete the ones beyond `keep`."""
+        training.check_alike()
         if self.runtime.is_main:
             training.complete(examples)
             path = checkpoints.path_of(folder, training.num_steps_done)
