@@ -91,6 +91,25 @@ def test_the_energy_of_the_page_on_speed() -> None:
     assert RecoveryPotential(bound, transition, y).grad(y).isfinite().all()
 
 
+def test_the_components_of_the_page_on_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most 30 lines each; together they train, are measured, resume their state, and sample."""
+    page = (DOCS / "own_component.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert len(blocks) == 5 and all(len(block.splitlines()) <= 30 for block in blocks)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    Path("mine.py").write_text("\n\n".join(blocks), encoding="utf-8")
+    (gin_text,) = re.findall(r"```\n(include.*?)```", page, re.S)
+    Path("mine.gin").write_text(gin_text, encoding="utf-8")
+    train, evaluate = re.search(r"```bash\n(accelerate.*mine.*?)```", page, re.S)[1].splitlines()
+    small = ["NUM_STEPS=2", "BATCH_SIZE=8", "Trainer.num_samples=8", "Evaluation.num=8"]
+    words = [*shlex.split(train)[3:], *(word for setting in small for word in ("--set", setting))]
+    assert launch.main(words) == 0
+    assert launch.main(shlex.split(evaluate)[2:]) == 0
+    run = runs.load("runs/mine", trust_imports=True)
+    assert run.generate(2).x.isfinite().all() and run.method.size != 1
+
+
 def test_the_network_of_the_page_on_one_energy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page's file and command train, cut to one step, and leave a run that samples."""
     page = (DOCS / "one_energy.md").read_text(encoding="utf-8")

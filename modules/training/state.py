@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from modules.contracts.faults import calling
+from modules.contracts.outputs import check_output
 from modules.core.checks import CheckpointError, ConfigurationError
 from modules.core.noise import Noise
 from modules.core.types import Batch, LossOutput
@@ -71,6 +73,7 @@ class Training:
         self.max_energy = max_energy
         self.num_steps_done = self.num_skips = self.num_rollbacks = self.stop_code = 0
         self.rolled_back_to: int | None = None
+        self._looked_at = False  # whether the method's output was
         self.lr_factor = 1.0
         self.best: dict[str, Any] | None = None  # see Best.after
         self.kept = {"method_state": Kept(method, list(self.networks.values()))}
@@ -103,7 +106,7 @@ class Training:
             numbers = torch.tensor(span, device=self.runtime.device)
             noise = Noise(self.seed, numbers, step, f"train{attempt}", self.dtype)
             with self.runtime.dropout_noise(self.seed, step, micro, attempt), self.runtime.autocast():
-                output = self.method(batch, noise)
+                output = self._output(batch, noise)
             # each process's mean over its rows, then the mean over processes: the global batch's mean
             total = torch.stack(list(output.losses.values())).sum() / len(batches)
             total.backward()
@@ -119,6 +122,17 @@ class Training:
             self.ema.update(self.averages[name], self.networks[name], updater.num_updates)
         self.num_steps_done += 1
         return figures, outputs
+
+    def _output(self, batch: Batch, noise: Noise) -> LossOutput:
+        """The method's; a user's own is looked at, more closely the first time."""
+        if self._looked_at:
+            output = self.method(batch, noise)
+        else:
+            with calling():
+                output = self.method(batch, noise)
+        check_output(self.method, output, len(batch.image), self.networks, first=not self._looked_at)
+        self._looked_at = True
+        return output
 
     def _agree(self, learning: list[str], outputs: list[LossOutput], rows: list[range]) -> dict[str, float]:
         """Average gradients over processes and clip them; their norms, if all is well on every process.

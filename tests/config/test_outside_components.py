@@ -47,7 +47,8 @@ class SignSampler(Sampler):
         for k in range(self.num_steps):
             grad = potential.grad(y)
             z = noise.normal("sign", tuple(y.shape[1:]), draw=k)
-            y = y - self.length * expand_as(step_size, y) * (grad.sign() + z)
+            move = self.length * expand_as(step_size, y) * (grad.sign() + z)
+            y = y - (move if free is None else move * free)
         return Chain(y, norm_per_sample(grad), rms_per_sample(y - start))
 
 
