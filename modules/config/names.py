@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import sys
+import sysconfig
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from gin import config as gin_config
 
@@ -34,7 +37,19 @@ def full_name(name: str, place: Location | str) -> str:
     if matches:
         listed = ", ".join(sorted(matches))
         raise ConfigurationError(f"{place}: {name} may be any of {listed}: write the name in full")
-    raise ConfigurationError(f"{place}: nothing is registered as {name!r}.{_nearest_component(name)}")
+    hint = _unregistered(name.rpartition(".")[2]) or _nearest_component(name)
+    raise ConfigurationError(f"{place}: nothing is registered as {name!r}.{hint}")
+
+
+def _unregistered(name: str) -> str:
+    """' my.py defines it ...' where a module of the user's that is imported defines such a class, else ''."""
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None) or ""
+        library = any(part in file for part in ("-packages", sysconfig.get_paths()["stdlib"]))
+        found = getattr(module, "__dict__", {}).get(name)
+        if file and not library and isinstance(found, type) and found.__module__ == module.__name__:
+            return f" {Path(file).name} defines it without @gin.register: put that above the class"
+    return ""
 
 
 def short_name(full: str) -> str:
