@@ -194,7 +194,7 @@ class Evaluator:
         kept = {kind: Rows() for kind in kinds} if bootstrap else {}
         mine = torch.arange(evaluation.num)[runtime.rank :: runtime.num_processes]
         batches = sample_batches(
-            generation, energy, initializer, schedule, draw, mine, runtime, evaluation.batch_size
+            generation, energy, initializer, schedule, draw, mine, runtime, evaluation.batch_size, False
         )
         lost = 0
         bar = tqdm(total=len(mine), unit="img", disable=not (progress and runtime.is_main))
