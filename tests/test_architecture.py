@@ -14,7 +14,18 @@ ROOT = Path(__file__).resolve().parents[1]
 # launch.py, which rebuild runs from their configuration.
 ROOMS = (
     *("core", "storage", "schedules", "layers", "data", "energies", "initializers", "samplers", "losses"),
-    *("guidance", "methods", "runtime", "sampling", "scores", "features", "metrics", "analysis", "report"),
+    *(
+        "guidance",
+        "methods",
+        "runtime",
+        "sampling",
+        "contracts",
+        "scores",
+        "features",
+        "metrics",
+        "analysis",
+        "report",
+    ),
     *("evaluation", "training", "config", "runs", "sweep", "demo", "tasks"),
 )
 
@@ -246,6 +257,7 @@ def test_a_string_becomes_code_in_two_functions():
         ("modules.core.checks", "check_attributes", "getattr"),
         ("modules.core.types", "map", "getattr"),
         ("modules.report.protocol", "described", "getattr"),
+        ("modules.contracts.signatures", "_check", "getattr"),
     }
 
 

@@ -84,8 +84,13 @@ class Data(ABC):
 
     def _wrong_values(self, indices: Tensor, images: Tensor, labels: Tensor) -> Iterator[str]:
         name = type(self).__name__
-        for row in (~images.flatten(1).isfinite().all(1)).nonzero().flatten().tolist():
+        finite = images.flatten(1).isfinite().all(1)
+        for row in (~finite).nonzero().flatten().tolist():
             yield f"{name}: example {indices[row]} has values that are not finite"
+        if len(self.shape) == 3:
+            for row in (finite & (images.flatten(1).abs().amax(1) > 1.01)).nonzero().flatten().tolist():
+                low, high = float(images[row].min()), float(images[row].max())
+                yield f"{name}: example {indices[row]} has values from {low:g} to {high:g}, not in [-1, 1]"
         outside = (labels < -1) | (labels >= self.num_classes)
         for row in outside.any(1).nonzero().flatten().tolist():
             yield (

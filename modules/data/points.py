@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import ClassVar
 
 import gin
 import torch
@@ -27,6 +28,8 @@ class Points(Data):
         length: of one pass over the set, at most 2^32.
         seed: of the points.
     """
+
+    kept_as: ClassVar[dict[str, str]] = {"num_modes": "num_parts", "num_rings": "num_parts"}
 
     def __init__(self, num_parts: int, num_classes: int, length: int, seed: int) -> None:
         super().__init__((2,), num_classes)

@@ -68,7 +68,7 @@ class Shapes(Data):
         check_integer("Shapes.length", length, low=1, high=2**32)
         check_integer("Shapes.seed", seed)
         self.length, self.seed = length, seed
-        self.combinations = _combinations(omit)
+        self.combinations, self.omit = _combinations(omit), omit
         self.class_names = names[:num_classes]
 
     def open(self) -> Examples:

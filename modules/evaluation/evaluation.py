@@ -185,6 +185,7 @@ class Evaluator:
         if labels is None and self.num_classes:
             labels = torch.arange(evaluation.num) % self.num_classes
         draw = Draw.of_seed(seed, evaluation.num, labels)
+        protocol = self._protocol(generation, schedule, seed, place, asked)  # first: what it can't say stops
         for metric in evaluation.metrics:
             metric.clear()
             self._give_references(metric)
@@ -193,7 +194,7 @@ class Evaluator:
         kept = {kind: Rows() for kind in kinds} if bootstrap else {}
         mine = torch.arange(evaluation.num)[runtime.rank :: runtime.num_processes]
         batches = sample_batches(
-            generation, energy, initializer, schedule, draw, mine, runtime, evaluation.batch_size
+            generation, energy, initializer, schedule, draw, mine, runtime, evaluation.batch_size, False
         )
         lost = 0
         bar = tqdm(total=len(mine), unit="img", disable=not (progress and runtime.is_main))
@@ -243,7 +244,6 @@ class Evaluator:
                 if not isinstance(metric, SetMetric):
                     truth = labels
                 errors |= standard_errors(metric, x, truth, bootstrap, runtime, progress)
-        protocol = self._protocol(generation, schedule, seed, place, asked)
         if bootstrap:
             protocol["bootstrap"] = f"{bootstrap} random halves of the samples; the reference is kept"
         return Measured(values, protocol, notes, errors=errors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import zipfile
@@ -22,7 +23,7 @@ from modules.features.cache import cache_folder
 from modules.features.views import Views
 from modules.metrics.base import Metric, PairMetric, SetMetric
 from modules.metrics.rows import Rows
-from modules.metrics.stores import Moments, Sums
+from modules.metrics.stores import Moments
 from modules.report.protocol import described
 from modules.runtime.runtime import Runtime
 
@@ -157,12 +158,26 @@ def _fingerprint(examples: Examples) -> str:
 
 
 def _file(metric: SetMetric, identity: dict[str, Any]) -> Path:
-    """Moments and rows are the same for all metrics that take the same; sums are a metric's own."""
-    own = described(metric) if isinstance(metric.references, Sums) else None
+    """Moments and rows of what metrics take are the same for all; what one makes of it is its own."""
+    taken = type(metric)
+    taken_as_it_is = taken.summary is SetMetric.summary and taken.add_batch is SetMetric.add_batch
+    plain = type(metric.references) in (Moments, Rows) and taken_as_it_is
+    own = None if plain else [described(metric), _code(type(metric))]
     kind = type(metric.references).__name__.lower()
     key = json.dumps([SCHEMA, metric.takes, kind, own, identity], sort_keys=True)
     suffix = "npy" if isinstance(metric.references, Rows) else "npz"  # an .npy can be mapped into memory
     return cache_folder() / "references" / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.{suffix}"
+
+
+def _code(kind: type) -> str:
+    """A class's place and its source, as far as it can be read: a user's changes between two evaluations."""
+    hashed = hashlib.sha256()
+    for owner in kind.__mro__[: kind.__mro__.index(SetMetric)]:
+        try:
+            hashed.update(inspect.getsource(owner).encode())
+        except (OSError, TypeError):
+            hashed.update(owner.__qualname__.encode())
+    return f"{kind.__module__}.{kind.__qualname__} {hashed.hexdigest()}"
 
 
 def _load(path: Path) -> dict[str, np.ndarray] | None:

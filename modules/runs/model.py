@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from modules.contracts.before import check_sampling
 from modules.core.checks import ConfigurationError, check_integer, nearest
 from modules.data.base import Data
 from modules.energies.base import Energy
@@ -39,6 +40,7 @@ class Model(ABC):
     generation: Generation
     runtime: Runtime
     data: Data
+    _looked_at: frozenset[int] = frozenset()
 
     @property
     @abstractmethod
@@ -112,7 +114,12 @@ class Model(ABC):
         """
         check_integer("batch_size", batch_size, low=1)
         models = self.energy, self.initializer, self.schedule
-        drawn = sample(self.guided(guidance), *models, draw, self.runtime, batch_size, progress)
+        generation = self.guided(guidance)
+        looked_at = {id(generation.sampler), id(generation.guidance), id(self.energy), id(self.initializer)}
+        if not looked_at <= self._looked_at:  # once for each of them
+            check_sampling(generation, *models, self.runtime)
+            self._looked_at = self._looked_at | looked_at
+        drawn = sample(generation, *models, draw, self.runtime, batch_size, progress)
         if lost := not_finite(drawn.x):
             raise diverged(lost, len(drawn.x))
         return drawn

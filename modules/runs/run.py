@@ -26,6 +26,7 @@ from modules.sampling.inpainting import Inpainting
 from modules.schedules.base import Schedule
 from modules.storage import checkpoints
 from modules.training.ema import EMA
+from modules.training.kept import Kept, restore_kept
 from modules.training.saved import load_weights
 
 
@@ -68,6 +69,13 @@ class Run(Model):
             load_weights(network, tensors, f"{name}_ema" if weights == "ema" else name)
             if weights == "ema":
                 EMA.ready(network)
+        kept = Kept(self.method, list(self.method.networks().values()))
+        restore_kept(kept, tensors, "method_state", self.runtime.device)
+        if "generation_state" in tensors:  # of the parts that sample now: others may be asked for
+            state_of_parts = tensors["generation_state"]
+            Kept(self.generation).restore(
+                state_of_parts, "generation_state", self.runtime.device, strict=False
+            )
         self.step: int = state["step"]
         self.parts: dict[str, Any] = {}
         self.energy, self.initializer = self.method.energy, self.method.initializer

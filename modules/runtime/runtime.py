@@ -6,7 +6,7 @@ import atexit
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import gin
 import torch
 from accelerate import Accelerator
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, filter_trackers
 from accelerate.utils import InitProcessGroupKwargs, gather_object
 from torch import Tensor, nn
 
@@ -36,7 +36,8 @@ class Runtime:
     Args:
         precision: "no" (float32), "bf16" (networks in autocast; states, noises and losses float32) or
             None: what `accelerate launch` or `accelerate config` says.
-        trackers: accelerate's trackers, by name; metrics.jsonl is always written.
+        trackers: accelerate's trackers, by name or as GeneralTracker instances; metrics.jsonl is always
+            written.
         cpu_threads: torch's threads in a process on a CPU; None: as torch or the launcher decides. Small
             networks are fastest on one.
         channels_last: convolutions' memory format, NHWC or NCHW; None: NHWC for the energy, whose chain it
@@ -51,7 +52,7 @@ class Runtime:
     def __init__(
         self,
         precision: str | None = None,
-        trackers: tuple[str, ...] | list[str] = ("tensorboard",),
+        trackers: Sequence[str | GeneralTracker] = ("tensorboard",),
         cpu_threads: int | None = None,
         channels_last: bool | None = None,
         peer_timeout: int = 600,
@@ -64,8 +65,9 @@ class Runtime:
             )
         check_choice("Runtime.precision", precision, ("no", "bf16"))
         check_instance("Runtime.trackers", trackers, (tuple, list))
-        for name in trackers:
-            check_choice("Runtime.trackers' entries", name, sorted(LOGGER_TYPE_TO_CLASS))
+        for tracker in trackers:
+            if not isinstance(tracker, GeneralTracker):
+                check_choice("Runtime.trackers' entries", tracker, sorted(LOGGER_TYPE_TO_CLASS))
         if cpu_threads is not None:
             check_integer("Runtime.cpu_threads", cpu_threads, low=1, high=1024)
         check_instance("Runtime.channels_last", channels_last, (bool, type(None)))
@@ -199,7 +201,8 @@ class Runtime:
         """Start accelerate's trackers below `folder`; called on the main process."""
         self.accelerator.project_configuration.set_directories(str(folder))
         found = filter_trackers(list(self.trackers), str(folder))
-        missing = set(self.trackers) - {str(tracker) for tracker in found}
+        named = {tracker for tracker in self.trackers if isinstance(tracker, str)}
+        missing = named - {str(tracker) for tracker in found}
         if missing:
             name = min(missing)
             raise ConfigurationError(f"Runtime.trackers: the package of {name!r} is missing: install it")

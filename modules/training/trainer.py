@@ -9,6 +9,8 @@ from pathlib import Path
 
 import gin
 
+from modules.contracts.before import check_training
+from modules.contracts.rows import check_rows
 from modules.core.checks import (
     Check,
     ConfigurationError,
@@ -191,6 +193,7 @@ class Trainer:
         """
         rows = self.micro_rows()
         examples = self.data.open()
+        seen = check_rows(self.data, examples)
         stream = self.stream(examples)
         training = Training(
             self.method,
@@ -199,9 +202,13 @@ class Trainer:
             self.runtime,
             self.seed,
             max_energy=self.guard.max_energy,
+            components={"generation": self.generation, "ema": self.ema},
         )
         if resume is not None:
             training.restore(*checkpoints.load(resume), allow_inexact)
+        others = (*self.optimizers.values(), self.guard, self.ema, self.evaluation)
+        fresh = resume is None
+        check_training(self.method, self.generation, seen, self.runtime, fresh=fresh, others=others)
         with run_lock(folder) if self.runtime.is_main else nullcontext():
             self._loop(folder, training, stream, examples, rows)
         return training
@@ -276,6 +283,7 @@ class Trainer:
 
     def save(self, folder: Path, training: Training, examples: Examples) -> None:
         """Write a checkpoint, then delete the ones beyond `keep`."""
+        training.check_alike()
         if self.runtime.is_main:
             training.complete(examples)
             path = checkpoints.path_of(folder, training.num_steps_done)

@@ -193,3 +193,13 @@ def test_an_error_keeps_its_class(folder):
     with pytest.raises(DataError) as caught:
         built(["x.gin"])
     assert str(caught.value) == "no data in 'missing'"
+
+
+def test_a_class_that_lacks_its_registration_is_told(folder):
+    write(folder, "forgot.py", "class ForgottenSampler:\n    pass\n")
+    write(folder, "x.gin", "ToyModel.sampler = @ForgottenSampler()")
+    with pytest.raises(ConfigurationError) as caught:
+        built(["x.gin"], imports=["forgot.py"])
+    expected = "x.gin:1: ToyModel.sampler = @ForgottenSampler(): nothing is registered as 'ForgottenSampler'."
+    assert str(caught.value).startswith(expected)
+    assert str(caught.value).endswith("forgot.py defines it without @gin.register: put that above the class")

@@ -29,3 +29,17 @@ def test_sums_keep_small_gaps_of_large_energies():
     for _ in range(100):
         meter.add(torch.ones(10_000, dtype=torch.int64), {"energy": torch.full((10_000,), 1e4 + 0.0625)})
     assert abs(meter.read(lambda sums: sums)["energy"] - 10_000.0625) < 1e-9
+
+
+def test_a_thousand_levels_are_a_few_groups():
+    """The groups hold every level once, and are named by their last."""
+    meter = LevelMeter(1000, torch.device("cpu"))
+    t = torch.arange(1, 1001)
+    meter.add(t, {"energy": t.double()})
+    read = meter.read(lambda sums: sums)
+    assert list(read) == ["energy", *(f"energy/{last}" for last in range(50, 1001, 50))]
+    assert read["energy"] == 500.5 and read["energy/50"] == 25.5 and read["energy/1000"] == 975.5
+    uneven = LevelMeter(30, torch.device("cpu"))
+    uneven.add(torch.arange(1, 31), {"n": torch.ones(30)})
+    names = [name for name in uneven.read(lambda sums: sums) if "/" in name]
+    assert len(names) == 20 and names[-1] == "n/30"
