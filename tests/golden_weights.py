@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors.torch import load_file
@@ -19,8 +20,11 @@ from modules.initializers.mlp import MLPInitializer
 from modules.initializers.unet import UNet
 from modules.layers.residual import ResidualBlock
 from modules.layers.spectral import SpectralNormalized, converge
+from modules.published.names import energy_names, unet_names
+from modules.published.sizes import energy_sizes, unet_sizes
 
 Golden = dict[str, Tensor]
+Network = TypeVar("Network", bound=nn.Module)
 _FOLDER = Path(__file__).parent / "golden"
 
 
@@ -48,35 +52,30 @@ def _numbers(recorded: Golden, pattern: str) -> list[tuple[int, ...]]:
 
 def load_cdrl_energy(recorded: Golden) -> CooperativeResNet:
     """The recorded CDRL energy, of the sizes that its tensors have; u and v as they come."""
-    classes = recorded["ebm.y_map.weight_orig"].shape[1] - 1 if "ebm.y_map.weight_orig" in recorded else 0
-    channels = recorded["ebm.module_list.0.weight_orig"].shape[0]
-    blocks = [i for (i,) in _numbers(recorded, r"ebm\.module_list\.(\d+)\.conv1")]
-    # a pool between levels takes an index too
-    firsts = [i for i in blocks if i - 1 not in blocks]
-    mult = [recorded[f"ebm.module_list.{i}.conv1.bias"].shape[0] // channels for i in firsts]
-    num_blocks = len(blocks) // len(firsts)
-    net = CooperativeResNet(image_shape(recorded), classes, channels, mult, num_blocks)
-    names: dict[str, nn.Module | None] = {
-        "module_list.0": net.stem,
-        "temb_map1": net.embedding.dense1,
-        "temb_map2": net.embedding.dense2,
-        "y_map": net.embedding.label,
-        "temb_final": net.head,
-    }
-    for i, stage in enumerate(net.stages, start=1):
-        if isinstance(stage, ResidualBlock):
-            names |= {f"module_list.{i}.{old}": getattr(stage, new) for old, new in _CDRL_BLOCK.items()}
-            with torch.no_grad():
-                stage.gain.copy_(recorded[f"ebm.module_list.{i}.g"].flatten())
-    left = {k for k in recorded if k.startswith("ebm.") and not k.endswith(".g")}
-    for name, layer in names.items():
-        if layer is not None:
-            left -= _read(layer, recorded, f"ebm.{name}.")
-    assert not left, f"left over: {sorted(left)}"
+    tensors = _of(recorded, "ebm.")
+    net = CooperativeResNet(image_shape(recorded), **energy_sizes(tensors))
+    return _filled(net, energy_names(net), tensors)
+
+
+def load_cdrl_unet(recorded: Golden) -> UNet:
+    """The recorded CDRL initializer, of the sizes that its tensors have."""
+    tensors, shape = _of(recorded, "unet."), image_shape(recorded)
+    net = UNet(shape, **unet_sizes(tensors, shape[1]))
+    return _filled(net, unet_names(net), tensors)
+
+
+def _of(recorded: Golden, prefix: str) -> Golden:
+    return {key.removeprefix(prefix): value for key, value in recorded.items() if key.startswith(prefix)}
+
+
+def _filled(net: Network, names: dict[str, str], tensors: Golden) -> Network:
+    """The network with every recorded tensor; a gain has another shape there."""
+    assert set(names.values()) == set(tensors)
+    state = {key: tensors[names[key]].reshape(value.shape) for key, value in net.state_dict().items()}
+    net.load_state_dict(state)
     return net.eval()
 
 
-_CDRL_BLOCK = {"conv1": "conv1", "conv2": "conv2", "temb_map": "time", "short_cut": "shortcut"}
 _TENSORS = {"weight": "weight", "weight_orig": "weight", "weight_u": "u", "weight_v": "v", "bias": "bias"}
 
 
@@ -85,49 +84,6 @@ def _read(layer: nn.Module, recorded: Golden, prefix: str) -> set[str]:
     found = {prefix + old: new for old, new in _TENSORS.items() if prefix + old in recorded}
     layer.load_state_dict({new: recorded[key] for key, new in found.items()})  # strict: all of the layer
     return set(found)
-
-
-def load_cdrl_unet(recorded: Golden) -> UNet:
-    """The recorded CDRL initializer, of the sizes that its tensors have."""
-    classes = recorded["unet.y_mlp.0.weight"].shape[1] - 1 if "unet.y_mlp.0.weight" in recorded else 0
-    shape, dim = image_shape(recorded), recorded["unet.init_conv.weight"].shape[0]
-    down = _numbers(recorded, r"unet\.downs\.(\d+)\.(\d+)\.")
-    up = _numbers(recorded, r"unet\.ups\.(\d+)\.(\d+)\.")
-    attentions = {level for level, _ in _numbers(recorded, r"unet\.downs\.(\d+)\.(\d+)\.to_qkv")}
-    mults = [recorded[f"unet.downs.{level}.{i}.conv1.bias"].shape[0] // dim for level, i in down if i == 0]
-    last = _numbers(recorded, rf"unet\.downs\.({len(mults) - 1})\.(\d+)\.conv1")  # without a resampling
-    net = UNet(shape, classes, dim, mults, len(last), [shape[1] // 2**level for level in attentions])
-    names: dict[str, nn.Module | None] = {
-        "init_conv": net.stem,
-        "time_mlp.1": net.embedding.dense1,
-        "time_mlp.3": net.embedding.dense2,
-        "y_mlp.0": net.embedding.label,
-        "norm": net.norm,
-        "final_conv": net.head,
-        "mid_block1": net.middle1.block,
-        "mid_attn": net.middle1.attention,
-        "mid_block2": net.middle2,
-    }
-    # recorded by level, in call order; ours flat
-    for way, places, stages in (("downs", down, net.down), ("ups", up, net.up)):
-        parts = [part for stage in stages for part in (stage.block, stage.attention) if part is not None]
-        for (level, i), part in zip(places, parts, strict=True):
-            names[f"{way}.{level}.{i}"] = part
-    state: dict[str, Tensor] = {}
-    prefixes = {id(module): name for name, module in net.named_modules()}
-    renamed = {"mlp.1": "film", "res_conv": "shortcut", "to_qkv": "qkv", "to_out": "out"}
-    for key, value in recorded.items():
-        if not key.startswith("unet."):
-            continue
-        key = key.removeprefix("unet.")
-        name = max((n for n in names if key.startswith(n + ".")), key=len)
-        rest = key.removeprefix(name + ".")
-        for old, new in renamed.items():
-            if rest.startswith(old + "."):
-                rest = new + rest.removeprefix(old)
-        state[f"{prefixes[id(names[name])]}.{rest}"] = value
-    net.load_state_dict(state)  # strict: every tensor on both sides
-    return net.eval()
 
 
 def load_toy_energy(recorded: Golden) -> DenseResNet:

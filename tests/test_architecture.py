@@ -26,7 +26,7 @@ ROOMS = (
         "analysis",
         "report",
     ),
-    *("evaluation", "training", "config", "runs", "sweep", "demo", "tasks"),
+    *("evaluation", "training", "published", "config", "runs", "sweep", "demo", "tasks"),
 )
 
 
