@@ -1,33 +1,36 @@
-"""Floating-point operations of the papers' models, and the days of training that follow from a rate.
+"""Floating-point operations and memory of the papers' models, and the hours of training that follow.
 
     python -m benchmarks.flops --tflops 400        # what a device gives, of its peak, in this program
 
-Counted by torch on the meta device, per image: the energy forward and its gradient in the input (the chain),
-energy and initializer forward and backward (learning).
+Counted by torch on the meta device, per image, of the networks that the gin files say: the energy forward and
+its gradient in the input (the chain), energy and initializer forward and backward (learning), and the bytes
+that autograd keeps for it in float32; weights, gradients, Adam's moments, the average and the normalized
+weights are six times the parameters.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from modules import config
 from modules.core.types import Transition
+from modules.energies.base import Energy
 from modules.energies.recovery import energy_and_grad
-from modules.energies.resnet import CooperativeResNet
-from modules.initializers.unet import UNet
+from modules.initializers.base import Initializer
 from modules.schedules.cosine import CosineSchedule
 
-# images of a step, steps of a training
-RUNS = {
-    "CIFAR-10": ((3, 32, 32), 3, 256, 400_000),
-    "ImageNet 32x32": ((3, 32, 32), 2, 256, 400_000),
-    "CelebA 64x64": ((3, 64, 64), 3, 128, 400_000),
-}
-CHAIN, LEVELS = 15, 6
+FILES = (
+    *("cdrl_cifar10", "cdrl_cifar10_large", "cdrl_imagenet32_uncond", "cdrl_imagenet32", "cdrl_celeba64"),
+    *("cdrl_celeba64_attributes", "drl_cifar10", "drl_svhn", "drl_celeba64"),
+    *("drl_church64", "drl_bedroom64", "drl_church128", "drl_bedroom128"),
+)
+LEVELS = 6
 
 
 def main() -> None:
@@ -35,46 +38,96 @@ def main() -> None:
     parser.add_argument("--tflops", type=float, default=400.0, help="rate of one device (default 400)")
     rate = 1e12 * parser.parse_args().tflops
     print(
-        "model             GFLOP/image: energy  step  sample | batch   s/step  days  50,000 samples (minutes)"
+        "file                     GFLOP/image: energy  step  sample | batch  s/step  hours  on 8"
+        "  minutes for 50,000 samples  GiB on 1, 8"
     )
-    for name, (shape, blocks, batch, steps) in RUNS.items():
-        forward, chain, learning, proposal = costs(shape, blocks)
-        step = CHAIN * chain + learning
-        sample = LEVELS * (CHAIN * chain + proposal)
-        for devices in (1, 8):
-            seconds = step * batch / rate / devices
-            days, minutes = seconds * steps / 86400, 5e4 * sample / rate / devices / 60
-            print(
-                f"{name:<16} x{devices} {forward / 1e9:>18.2f} {step / 1e9:>6.1f} {sample / 1e9:>7.0f}"
-                f" | {batch:>5} {seconds:>8.3f} {days:>5.1f} {minutes:>8.1f}"
-            )
+    for name in FILES:
+        built = config.load([f"gin/{name}.gin"])
+        batch, steps, chain = (built.value(key) for key in ("BATCH_SIZE", "NUM_STEPS", "LANGEVIN_STEPS"))
+        cost = costs(built)
+        step = chain * cost.chain + cost.learning
+        sample = LEVELS * (chain * cost.chain + cost.proposal)
+        seconds = step * batch / rate
+        hours, minutes = seconds * steps / 3600, 5e4 * sample / rate / 60
+        memory = [(6 * cost.weights + cost.kept * batch / devices) / 2**30 for devices in (1, 8)]
+        print(
+            f"{name:<24} {cost.forward / 1e9:>19.2f} {step / 1e9:>6.1f} {sample / 1e9:>7.0f} | {batch:>5}"
+            f" {seconds:>7.3f} {hours:>6.0f} {hours / 8:>5.0f} {minutes:>12.1f}"
+            f" {memory[0]:>20.0f} {memory[1]:>4.0f}"
+        )
 
 
-def costs(shape: tuple[int, ...], unet_blocks: int) -> tuple[int, int, int, int]:
-    """Operations per image: E forward; E and its gradient in y; learning from y⁺ and y⁻; one proposal."""
+@dataclass(frozen=True)
+class Costs:
+    """Of an image, in operations: E forward; E and its gradient in y; learning from y⁺ and y⁻; one proposal.
+
+    In bytes: the networks' weights; what autograd keeps of an image while they learn, in float32.
+    """
+
+    forward: int
+    chain: int
+    learning: int
+    proposal: int
+    weights: int
+    kept: int
+
+
+def costs(built: config.Config) -> Costs:
+    """What a configuration's networks cost."""
     with torch.device("meta"):
-        energy, unet = CooperativeResNet(shape), UNet(shape, num_blocks=unet_blocks)
-        y, t = torch.zeros(1, *shape), torch.ones(1, dtype=torch.int64)
-        transition = CosineSchedule(LEVELS).transition(t)
+        energy: Energy = built.value("RecoveryLikelihood.energy")
+        initializer: Initializer = built.value("RecoveryLikelihood.initializer")
+        y = torch.zeros(1, *energy.shape)
+    transition = _transition(1)
     bound = energy.at(transition)
-    return (
+    networks = (energy, initializer)
+
+    def kept(images: int) -> int:
+        several = torch.cat([y] * images)
+        return _kept(networks, lambda: _learn(energy, initializer, several, _transition(images)))
+
+    return Costs(
         _count(lambda: bound(y)),
         _count(lambda: energy_and_grad(bound, y)),
-        _count(lambda: _learn(energy, unet, y, transition)),
-        _count(lambda: unet.mean(y, transition)),
+        _count(lambda: _learn(energy, initializer, y, transition)),
+        _count(lambda: initializer.mean(y, transition)),
+        sum(p.numel() * p.element_size() for network in networks for p in network.parameters()),
+        # what two images add to one: normalized weights are kept once
+        kept(2) - kept(1),
     )
 
 
-def _learn(energy: CooperativeResNet, unet: UNet, y: Tensor, transition: Transition) -> None:
+def _transition(images: int) -> Transition:
+    transition = CosineSchedule(LEVELS).transition(torch.ones(images, dtype=torch.int64))
+    return transition.map(lambda values: values.to("meta"))
+
+
+def _learn(energy: Energy, initializer: Initializer, y: Tensor, transition: Transition) -> None:
     both = torch.cat([y, y])
-    energy(both, transition.map(lambda v: torch.cat([v, v]))).sum().backward()
-    unet.mean(y, transition).sum().backward()
+    loss = energy(both, transition.map(lambda v: torch.cat([v, v]))).sum()
+    mean = initializer.mean(y, transition)
+    (loss + mean.sum()).backward()
 
 
 def _count(function: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         function()
     return counter.get_total_flops()
+
+
+def _kept(networks: tuple[nn.Module, ...], function: Callable[[], object]) -> int:
+    """Bytes of what autograd saves for backward, each storage once, weights left out."""
+    weights = {p.untyped_storage()._cdata for network in networks for p in network.parameters()}
+    found: dict[int, Tensor] = {}
+
+    def keep(value: Tensor) -> Tensor:
+        if value.untyped_storage()._cdata not in weights:
+            found[value.untyped_storage()._cdata] = value
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        function()
+    return sum(value.untyped_storage().nbytes() for value in found.values())
 
 
 if __name__ == "__main__":

@@ -41,8 +41,22 @@ COLUMNS = {
     "uoft-cs/cifar10": ("img", 10),
     "benjamin-paine/imagenet-1k-32x32": ("image", 1000),
     "ylecun/mnist": ("image", 10),
+    "ufldl-stanford/svhn": ("image", 10),
+    "tglcourse/lsun_church_train": ("image", 0),
+    "pcuenq/lsun-bedrooms": ("image", 0),
+    "flwrlabs/celeba": ("image", 0),
 }
-"""Of the sets on the Hub: the column of images, and the number of classes."""
+"""Of the sets on the Hub: the column of images, and the number of classes in "label"; 0: no such column."""
+
+# CelebA's attributes, a boolean column each
+_ATTRIBUTES = (
+    "5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose "
+    "Black_Hair Blond_Hair Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee "
+    "Gray_Hair Heavy_Makeup High_Cheekbones Male Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard "
+    "Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks Sideburns Smiling Straight_Hair "
+    "Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young "
+)
+CELEBA = _ATTRIBUTES.split()
 
 # Parameters of the networks at the papers' sizes: the published ones of 32x32 (spec §7: 34.8M and 3.8M).
 # DRL's head has a bias for each of the 256 channels. Labels of ImageNet add a dense layer of 1001 to 512
@@ -51,6 +65,7 @@ PAPER = {
     "cdrl_cifar10": (34_833_152, 3_769_795),
     "drl_cifar10": (34_833_152 + 256, 0),
     "cdrl_imagenet32": (34_833_152 + 1001 * 512 + 512, 3_181_443),
+    "cdrl_imagenet32_uncond": (34_833_152, 3_181_443 - 1001 * 256 - 256),
 }
 
 
@@ -119,19 +134,35 @@ def _overrides(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> lis
     source = re.search(r'^HuggingFaceData\.source = [\'"](.+)[\'"]', text, re.M)
     if source:
         monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
-        _write_parquet(folder / "train.parquet", *COLUMNS[source[1]])
+        _write_parquet(folder / "train.parquet", source[1])
         overrides.append(f'HuggingFaceData.source="{folder / "train.parquet"}"')
     return overrides
 
 
-def _write_parquet(path: Path, column: str, num_classes: int) -> None:
+def _write_parquet(path: Path, source: str) -> None:
     """Eight grey pictures with the columns of a set on the Hub."""
     import datasets
 
+    column, num_classes = COLUMNS[source]
     digits = datasets.Dataset.from_parquet(str(ROOT / "modules" / "data" / "digits.parquet"))[:8]
-    features = {column: datasets.Image(), "label": datasets.ClassLabel(num_classes=num_classes)}
-    rows = {column: digits["image"], "label": list(range(8))}
+    features = {column: datasets.Image()}
+    rows: dict[str, list] = {column: digits["image"]}
+    if num_classes:
+        features["label"] = datasets.ClassLabel(num_classes=num_classes)
+        rows["label"] = list(range(8))
+    if source == "flwrlabs/celeba":
+        features |= dict.fromkeys(CELEBA, datasets.Value("bool"))
+        rows |= {name: [i % 2 == 0, *[True] * 3, *[False] * 4] for i, name in enumerate(CELEBA)}
     datasets.Dataset.from_dict(rows, features=datasets.Features(features)).to_parquet(str(path))
+
+
+def test_a_recipe_takes_the_data_of_another():
+    """Such as one energy, or T1k, of a set that has no file of its own: the later file has the last word."""
+    built = config.load([ROOT / "gin/drl_t1k_cifar10.gin", ROOT / "gin/data/celeba64.gin"])
+    with torch.device("meta"):
+        energy = built.value("OneEnergy.energy")
+    assert energy.shape == (3, 64, 64) == built.value("Trainer.data").shape
+    assert built.value("HuggingFaceData.source") == "flwrlabs/celeba"
 
 
 def _parameters(network: torch.nn.Module) -> torch.Tensor:

@@ -6,6 +6,7 @@ import re
 
 from modules.energies.resnet import CooperativeResNet
 from modules.initializers.unet import UNet
+from modules.layers.unet import UNetStage
 
 _ENERGY_LAYERS = {
     "stem": "module_list.0",
@@ -58,6 +59,7 @@ def unet_names(network: UNet) -> dict[str, str]:
     for way, stages in (("downs", network.down), ("ups", network.up)):
         level = place = 0
         for stage in stages:
+            assert isinstance(stage, UNetStage)
             for part in (stage.block, stage.attention):
                 if part is not None:
                     layers[prefixes[id(part)]] = f"{way}.{level}.{place}"
