@@ -15,7 +15,7 @@ from modules.core.checks import ConfigurationError, check_choice, check_integer
 from modules.evaluation.evaluation import Evaluation
 from modules.features.base import Extractor
 from modules.methods.base import Method
-from modules.runs import composition, inpainting, interpolation
+from modules.runs import composition, inpainting, interpolation, sharing
 from modules.runs.folder import is_bound
 from modules.runs.model import Model
 from modules.runtime.runtime import Runtime
@@ -39,6 +39,7 @@ class Run(Model):
         energy, initializer, schedule, generation, runtime, data: see Model.
         evaluation: what is measured of samples, where the run is configured with it. extractor: by which
             features, where it names any.
+        checkpoint, weights: where its weights come from, and which they are, "ema" or "live".
         step: of the checkpoint.
         parts: further components that `load` was asked for, by name.
     """
@@ -47,10 +48,13 @@ class Run(Model):
     interpolate = interpolation.interpolate
     composed_with = composition.composed_with
     with_conditions = composition.with_conditions
+    save_pretrained = sharing.save_pretrained
+    push_to_hub = sharing.push_to_hub
 
     def __init__(self, folder: Path, built: config.Config, checkpoint: Path, weights: str) -> None:
         check_choice("weights", weights, ("ema", "live"))
         self.folder, self.config = folder, built
+        self.checkpoint, self.weights = checkpoint, weights
         self.method: Method = built.value("Trainer.method")
         self.generation = built.value("Trainer.generation")
         if not is_bound(built, "Generation.inpainting"):

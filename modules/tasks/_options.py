@@ -32,6 +32,15 @@ def add_ladder(parser: argparse._ArgumentGroup) -> None:
     parser.add_argument("--ladder", type=int, metavar="T", help=text)
 
 
+def add_sharing(parser: argparse._ArgumentGroup) -> None:
+    """Options of the tasks that give a run away."""
+    add = parser.add_argument
+    add("--license", default="other", help="of the weights, as the Hub names it (default other)")
+    add("--num", type=int, default=16, help="samples of the card's picture; 0: no picture (default 16)")
+    add("--checkpoint", metavar="DIR", help='a checkpoint of the run, or "best" (default: the newest)')
+    add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
+
+
 def load_run(
     arguments: argparse.Namespace,
     parts: Mapping[str, Mapping[str, Any]] | None = None,
@@ -40,10 +49,20 @@ def load_run(
     """The run of --run, at --checkpoint unless another is named; parts: see runs.load."""
     need_run(arguments)
     at_least_one(arguments, "batch_size")
+    return laddered(arguments, as_it_is(arguments, parts, checkpoint))
+
+
+def as_it_is(
+    arguments: argparse.Namespace,
+    parts: Mapping[str, Mapping[str, Any]] | None = None,
+    checkpoint: Path | None = None,
+) -> Run:
+    """The run of --run on the levels that it was trained on; see load_run."""
+    need_run(arguments)
 
     from modules import runs
 
-    trained = runs.load(
+    return runs.load(
         arguments.run,
         checkpoint or arguments.checkpoint,
         arguments.weights,
@@ -52,7 +71,6 @@ def load_run(
         arguments.trust_imports,
         parts,
     )
-    return laddered(arguments, trained)
 
 
 def laddered(arguments: argparse.Namespace, trained: Run) -> Run:
