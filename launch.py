@@ -16,7 +16,7 @@ if str(ROOT) not in sys.path:  # started from elsewhere, or by a launcher
 
 import modules.tasks  # noqa: E402
 from modules.core.checks import ConfigurationError, UserError, nearest, one_line  # noqa: E402
-from modules.core.code import leave_the_working_folder, module_named  # noqa: E402
+from modules.core.code import RECIPES, leave_the_working_folder, module_named  # noqa: E402
 
 EXAMPLES = """\
 examples:
@@ -78,7 +78,7 @@ def tasks() -> dict[str, str]:
 def gin_files() -> dict[str, str]:
     """Path -> purpose, from the first comment line, of each runnable file in gin/."""
     found = {}
-    for path in sorted((ROOT / "gin").glob("*.gin")):
+    for path in sorted((RECIPES / "gin").glob("*.gin")):
         lines = path.read_text(encoding="utf-8").splitlines()
         comment = next((line for line in lines if line.startswith("#")), "#")
         found[f"gin/{path.name}"] = comment.lstrip("# ").strip()

@@ -193,7 +193,7 @@ def test_help_of_a_task_lists_its_own_options(capsys, task, options):
 def test_help_lists_the_gin_files_with_their_purpose(greet, capsys, monkeypatch):
     (greet / "gin").mkdir()
     (greet / "gin" / "one.gin").write_text("\n# Trains one thing.\n# More.\nA = 1\n")
-    monkeypatch.setattr(launch, "ROOT", greet)
+    monkeypatch.setattr(launch, "RECIPES", greet)
     launch.main(["--task", "greet", "--help"])
     assert "gin/one.gin  Trains one thing.\n" in capsys.readouterr().out
 

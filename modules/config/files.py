@@ -16,8 +16,7 @@ from gin import config_parser
 from modules.config.parsing import DEEPEST, binding_of, parse
 from modules.config.statements import Binding, Import, Location, Statements
 from modules.core.checks import ConfigurationError, nearest
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from modules.core.code import RECIPES
 
 
 def read_files(files: Sequence[str | os.PathLike[str]]) -> Statements:
@@ -25,7 +24,7 @@ def read_files(files: Sequence[str | os.PathLike[str]]) -> Statements:
     statements = Statements()
     seen: set[Path] = set()
     for name in files:
-        path = _find(os.fspath(name), [Path.cwd(), REPOSITORY, REPOSITORY / "gin"])
+        path = _find(os.fspath(name), [Path.cwd(), RECIPES, RECIPES / "gin"])
         if path is None:
             raise ConfigurationError(f"--gin {name}: no such file.{_nearest_file(os.fspath(name))}")
         if path not in seen:
@@ -70,7 +69,7 @@ def read_overrides(overrides: Sequence[str]) -> list[Binding]:
 
 def shown(path: Path) -> str:
     """A path as a person would write it: from the working folder or the repository, else in full."""
-    for base in (Path.cwd(), REPOSITORY):
+    for base in (Path.cwd(), RECIPES):
         if path.is_relative_to(base):
             return str(path.relative_to(base))
     return str(path)
@@ -100,7 +99,7 @@ def _read_file(
                 )
             statements.imports.append(Import(statement.module, location))
         elif isinstance(statement, config_parser.IncludeStatement):
-            target = _find(statement.filename, [path.parent, REPOSITORY, REPOSITORY / "gin", Path.cwd()])
+            target = _find(statement.filename, [path.parent, RECIPES, RECIPES / "gin", Path.cwd()])
             if target is None:
                 hint = _nearest_file(statement.filename)
                 raise ConfigurationError(f"{location}: include {statement.filename!r}: no such file.{hint}")
@@ -139,7 +138,7 @@ def _find(name: str, folders: Sequence[Path]) -> Path | None:
 
 def _nearest_file(name: str) -> str:
     """' Did you mean X?' for the nearest gin file of the repository or beside the wanted one."""
-    folder = REPOSITORY / "gin"
+    folder = RECIPES / "gin"
     found = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*.gin"))}
     beside = Path(name).parent
     if beside.is_dir():

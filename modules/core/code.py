@@ -21,6 +21,8 @@ from typing import Any
 from modules.core.checks import ConfigurationError, nearest, one_line
 
 ROOT = Path(__file__).resolve().parents[2]
+RECIPES = ROOT if (ROOT / "gin" / "base").is_dir() else ROOT / "modules" / "recipes"
+"""The folder that holds `gin/`, our gin files: the repository, or where a wheel has them."""
 
 
 def module_named(name: str) -> ModuleType:

@@ -37,7 +37,7 @@ def test_files_resolve_from_the_repository_and_its_gin_folder(folder, monkeypatc
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    monkeypatch.setattr(config_files, "REPOSITORY", repository)
+    monkeypatch.setattr(config_files, "RECIPES", repository)
     assert built(["gin/two.gin"]).size == built(["three.gin"]).size == 6
 
 
