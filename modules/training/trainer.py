@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import gin
+import torch
 
 from modules.core.checks import (
     Check,
@@ -21,6 +22,7 @@ from modules.core.checks import (
     optional,
 )
 from modules.data.base import Data, Examples
+from modules.data.given import check_examples
 from modules.data.stream import TrainingStream
 from modules.evaluation.evaluation import Evaluation
 from modules.methods.base import Method
@@ -195,6 +197,7 @@ class Trainer:
     def _train(self, folder: Path, resume: Path | None, allow_inexact: bool) -> Training:
         rows = self.micro_rows()
         examples = self.data.open()
+        check_examples(type(self.data).__name__, *examples.rows(torch.tensor([0])), self.data.shape)
         stream = self.stream(examples)
         training = Training(
             self.method,
