@@ -21,11 +21,13 @@ class Examples(ABC):
         shape: of one example, (c, h, w) or (d,).
         class_names: one name a class; empty without labels.
         grey_values: n, where values are k·2/(n-1) - 1 with whole numbers k; None: where they aren't.
+        left_out: what lies beside the examples in their place and is none of them, each with the reason.
     """
 
     shape: tuple[int, ...]
     class_names: list[str]
     grey_values: int | None = None
+    left_out: Sequence[str] = ()
 
     @abstractmethod
     def __len__(self) -> int:
@@ -60,6 +62,19 @@ class Data(ABC):
         check_integer(f"{type(self).__name__}.num_classes", num_classes, low=0)
         self.num_classes = num_classes
         self.class_names: list[str] = []
+
+    @property
+    def where(self) -> str:
+        """The set, as messages call it."""
+        return type(self).__name__
+
+    def read_class_names(self) -> list[str]:
+        """The classes' names, read from the files where only they know them; no example is read.
+
+        Raises:
+            DataError: as of `open`.
+        """
+        return self.class_names
 
     @abstractmethod
     def open(self) -> Examples:

@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "TGA", "AVIF")
 """What is read. Pillow knows more, but hands some (EPS) to programs of the system, which run them."""
 
+ENDINGS = {
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".tga", ".icb", ".vda"),
+    *(".vst", ".avif", ".avifs"),
+}
+"""Of files in these formats."""
+
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode by number of channels."""
 
@@ -55,6 +62,24 @@ def decode_image(source: bytes | str, shape: tuple[int, ...]) -> Tensor:
         raise ValueError(
             f"it is no picture in a format that is read: {', '.join(_known_formats())}"
         ) from None
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is to be taken for a picture: by its ending, or else by its first bytes."""
+    return path.suffix.lower() in ENDINGS or begins_like_a_picture(path)
+
+
+def begins_like_a_picture(path: Path) -> bool:
+    """Whether a file's first bytes are of a format that is read and says its name there (TGA doesn't)."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path, formats=[name for name in _known_formats() if name != "TGA"]):
+            return True
+    except (UnidentifiedImageError, OSError):
+        return False
+    except Exception:  # one that is too large, or broken: whoever decodes it says so
+        return True
 
 
 def read_image(path: Path, shape: tuple[int, ...]) -> Tensor:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +18,7 @@ from modules.data.base import Examples
 from modules.data.images import decode_image
 from modules.data.labels import check_column
 from modules.data.quantization import to_unit_range
+from modules.data.table_paths import with_absolute_paths
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -89,13 +91,21 @@ class Pictures:
         column: of type Image, or of structs with bytes and path, or of bytes.
         shape: (c, h, w) they are decoded to.
         bad: what becomes of those that cannot be decoded.
+        folder: where paths in the column start from; None: there are none.
     """
 
-    def __init__(self, dataset: Dataset, column: str, shape: tuple[int, ...], bad: BadImages) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        column: str,
+        shape: tuple[int, ...],
+        bad: BadImages,
+        folder: Path | None = None,
+    ) -> None:
         import datasets
 
         check_column(dataset, column, bad.where)
-        dataset = dataset.select_columns([column]).with_format(None)
+        dataset = with_absolute_paths(dataset, column, folder)
         if isinstance(dataset.features[column], datasets.Image):
             dataset = dataset.cast_column(column, datasets.Image(decode=False))
         self.dataset, self.column, self.shape, self.bad = dataset, column, shape, bad

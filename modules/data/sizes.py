@@ -8,6 +8,7 @@ from modules.data.base import Data
 from modules.data.hub import HuggingFaceData
 from modules.data.pictures import find_image_column
 from modules.data.sources import open_source
+from modules.data.table_paths import with_absolute_paths
 
 
 def original_sizes(data: Data, count: int = 32) -> set[tuple[int, ...]]:
@@ -17,9 +18,10 @@ def original_sizes(data: Data, count: int = 32) -> set[tuple[int, ...]]:
     import datasets
     from PIL import Image
 
-    dataset = open_source(data.source, data.split, data.config)
-    column = data.image_column or find_image_column(dataset, f"{data.source} ({data.split})")
-    dataset = dataset.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+    opened = open_source(data.source, data.split, data.config)
+    column = data.image_column or find_image_column(opened.table, data.where)
+    dataset = with_absolute_paths(opened.table, column, opened.folder)
+    dataset = dataset.cast_column(column, datasets.Image(decode=False))
     found: set[tuple[int, ...]] = set()
     for row in dataset.select(range(min(count, len(dataset)))):
         encoded = row[column]
