@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from modules.core.checks import DataError, check_integer, check_shape
+from modules.core.fingerprints import bytes_of
 from modules.data.quantization import to_unit_range
 
 _CHUNK = 256
@@ -45,6 +48,41 @@ class Examples(ABC):
         Raises:
             DataError: naming the index or file that cannot be read.
         """
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over every example, its labels and the classes' names: of other data it is another.
+
+        Raises:
+            DataError: as of `rows`.
+        """
+        total = hashlib.sha256(repr((len(self), self.shape, self.class_names)).encode())
+        for part in self.contents():
+            total.update(part)
+        return total.hexdigest()
+
+    def contents(self) -> Iterator[bytes | memoryview]:
+        """All that determines what `rows` gives, piece by piece; here the examples themselves.
+
+        Sets that know it without giving out every example say so faster.
+        """
+        for chunk in torch.arange(len(self)).split(_CHUNK):
+            for values in self.rows(chunk):
+                yield bytes_of(values)
+
+
+def made_contents(data: Data, examples: Examples) -> Iterator[bytes | memoryview]:
+    """The `contents` of a set that a function of the index makes: its settings, and 1,024 examples of it."""
+    for name, value in sorted(vars(data).items()):
+        yield name.encode()
+        if isinstance(value, Tensor):
+            yield bytes_of(value)
+        else:  # what isn't plain would show its address
+            plain = isinstance(value, (bool, int, float, str, list, tuple, type(None)))
+            yield (repr(value) if plain else type(value).__qualname__).encode()
+    few = min(1024, len(examples))
+    for values in examples.rows(torch.arange(few) * len(examples) // few):
+        yield bytes_of(values)
 
 
 class Data(ABC):
@@ -139,3 +177,8 @@ class MemoryExamples(Examples):
 
     def rows(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         return to_unit_range(self.images[indices]), self.labels[indices]
+
+    def contents(self) -> Iterator[bytes | memoryview]:
+        yield str(self.images.dtype).encode()
+        yield from (bytes_of(part) for part in self.images.split(_CHUNK))
+        yield bytes_of(self.labels)

@@ -22,11 +22,11 @@ from modules.features.cache import cache_folder
 from modules.features.views import Views
 from modules.metrics.base import Metric, PairMetric, SetMetric
 from modules.metrics.rows import Rows
-from modules.metrics.stores import Moments, Sums
+from modules.metrics.stores import Moments
 from modules.report.protocol import described
 from modules.runtime.runtime import Runtime
 
-SCHEMA = 1
+SCHEMA = 2  # of the files, and of what this package's own code puts into them
 _BLOCK = 2**12  # rows looked at at once
 
 
@@ -52,7 +52,8 @@ def fill(
         "data": described(views.data),
         "count": count,
         "of": len(examples),
-        "fingerprint": _fingerprint(examples),
+        # files may change under the same name; one process reads them all
+        "fingerprint": runtime.gather_objects([examples.fingerprint if runtime.is_main else None])[0],
     }
     waiting: dict[Path, list[SetMetric]] = {}
     for metric in metrics:
@@ -149,16 +150,13 @@ def _mine(
         yield index, examples.rows(index * len(examples) // count)[0]
 
 
-def _fingerprint(examples: Examples) -> str:
-    """SHA-256 of 64 examples: files may change under the same name."""
-    few = min(64, len(examples))
-    x = prepared(examples.rows(torch.arange(few) * len(examples) // few)[0])
-    return hashlib.sha256(x.contiguous().numpy().tobytes()).hexdigest()[:16]
-
-
 def _file(metric: SetMetric, identity: dict[str, Any]) -> Path:
-    """Moments and rows are the same for all metrics that take the same; sums are a metric's own."""
-    own = described(metric) if isinstance(metric.references, Sums) else None
+    """Moments and rows of what is taken are the same for all metrics that take the same.
+
+    Sums, summaries and other stores are a metric's own.
+    """
+    is_plain = type(metric).summary is SetMetric.summary and type(metric.references) in (Moments, Rows)
+    own = None if is_plain else described(metric)
     kind = type(metric.references).__name__.lower()
     key = json.dumps([SCHEMA, metric.takes, kind, own, identity], sort_keys=True)
     suffix = "npy" if isinstance(metric.references, Rows) else "npz"  # an .npy can be mapped into memory

@@ -21,6 +21,7 @@ from modules.core.checks import (
     nearest,
 )
 from modules.core.code import object_named
+from modules.core.fingerprints import code_of
 from modules.features.base import (
     Extracted,
     Extractor,
@@ -90,7 +91,7 @@ class ModuleFeatures(Extractor):
             except RuntimeError as fault:  # other names or shapes
                 reason = " ".join(str(fault).split())[:200]
                 raise CheckpointError(f"ModuleFeatures.weights {self.weights}: {reason}") from fault
-        hash_of_weights = digest(network.state_dict())
+        hash_of_weights = digest({**network.state_dict(), **dict(network.named_buffers())})
         frozen(network, device)
         for name in (*([self.layer] if self.layer is not None else []), *self.layers):
             self._check_inside(network, name)
@@ -113,6 +114,7 @@ class ModuleFeatures(Extractor):
             return Extracted(features.flatten(1), *logits)
 
         protocol = {"extractor": self.model, "arguments": self.arguments, "layer": self.layer}
+        protocol |= {"mean": self.mean, "std": self.std, "code": _code_of(network)}
         resize = f"{self.size}x{self.size}, bilinear, antialiased" if self.size else None
         maps = outputs_of(network, self.layers, run) if self.layers else None
         return Features(
@@ -136,6 +138,12 @@ class ModuleFeatures(Extractor):
             raise ConfigurationError(
                 f"ModuleFeatures.layer: {self.model} has no module {name!r}.{nearest(name, inside)}"
             )
+
+
+def _code_of(network: nn.Module) -> str:
+    """A hash of the code of all modules inside, but torch's own: weights alone don't say what is computed."""
+    kinds = {type(module) for module in network.modules()}
+    return code_of(kind for kind in kinds if not kind.__module__.startswith("torch."))
 
 
 _NETWORK = (

@@ -182,7 +182,7 @@ def _classes(text: str) -> list[str]:
     while waiting:
         kinds: list[type] = waiting.pop().__subclasses__()
         waiting += kinds
-        known |= {kind.label: kind.__name__ for kind in kinds if hasattr(kind, "label")}
+        known |= {kind.label: kind.__name__ for kind in kinds if "label" in vars(kind)}
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in known:
