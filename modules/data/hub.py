@@ -109,6 +109,10 @@ class HuggingFaceData(Data):
         examples.left_out = list(map(str, opened.left_out))
         return examples
 
+    def pictures(self) -> Pictures:
+        """The pictures of the set as they are encoded. Raises as open."""
+        return self._pictures(self._opened(), self.max_bad_images)
+
     def read_class_names(self) -> list[str]:
         return self._labels(self._opened().table)[1]
 

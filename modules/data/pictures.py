@@ -16,7 +16,7 @@ from tqdm import tqdm
 from modules.core.checks import DataError
 from modules.core.fingerprints import bytes_of
 from modules.data.base import Examples
-from modules.data.images import decode_image
+from modules.data.images import decode_image, image_size
 from modules.data.labels import check_column
 from modules.data.quantization import to_unit_range
 from modules.data.table_paths import with_absolute_paths
@@ -133,7 +133,21 @@ class Pictures:
                 if picture is None:
                     yield self.bad.found[index]
 
-    def _decode(self, index: int, value: object) -> Tensor | None:
+    def sizes(self, count: int) -> set[tuple[int, int]]:
+        """(height, width) of the first `count` that are pictures; the others are for `decode` to judge."""
+        found: list[tuple[int, int]] = []
+        for index in range(len(self)):
+            encoded, _ = self._encoded(self.dataset[index][self.column])
+            try:
+                found += [image_size(encoded)] if encoded else []
+            except Exception:  # Pillow's readers raise errors of many kinds on broken files
+                continue
+            if len(found) == count:
+                break
+        return set(found)
+
+    def _encoded(self, value: object) -> tuple[bytes | str | None, str]:
+        """A value's encoded picture or the path of its file, and the file's name where there is one."""
         encoded, file = value, ""
         if isinstance(value, dict):
             encoded = value.get("bytes")
@@ -145,6 +159,10 @@ class Pictures:
                 f"{self.bad.where}: column {self.column!r} holds {type(encoded).__name__}, not encoded "
                 f"images: set HuggingFaceData.image_column"
             )
+        return encoded, file
+
+    def _decode(self, index: int, value: object) -> Tensor | None:
+        encoded, file = self._encoded(value)
         try:
             if not encoded or (isinstance(encoded, str) and os.stat(encoded).st_size == 0):
                 raise ValueError("it is empty")
