@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -45,6 +45,10 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode by number of channels."""
 
 
+class _NoPictureError(ValueError):
+    """What is in no format that is read."""
+
+
 def decode_image(source: bytes | str, shape: tuple[int, ...]) -> Tensor:
     """A picture as uint8 (channels, height, width).
 
@@ -72,12 +76,10 @@ def is_picture(path: Path) -> bool:
 
 def begins_like_a_picture(path: Path) -> bool:
     """Whether a file's first bytes are of a format that is read and says its name there (TGA doesn't)."""
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(path, formats=[name for name in _known_formats() if name != "TGA"]):
+        with _opened(str(path), load=False, formats=[name for name in _known_formats() if name != "TGA"]):
             return True
-    except (UnidentifiedImageError, OSError):
+    except (_NoPictureError, OSError):
         return False
     except Exception:  # one that is too large, or broken: whoever decodes it says so
         return True
@@ -107,13 +109,13 @@ def refuse_other_formats() -> None:
 
 
 @contextmanager
-def _opened(source: bytes | str, load: bool = True) -> Iterator[Image]:
-    """The picture of bytes or of a file, its pixels read where `load` says so, of one of FORMATS."""
+def _opened(source: bytes | str, load: bool = True, formats: Sequence[str] | None = None) -> Iterator[Image]:
+    """The picture of bytes or of a file, its pixels read where `load` says so, of one of FORMATS or fewer."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(
-            io.BytesIO(source) if isinstance(source, bytes) else source, formats=_known_formats()
+            io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats or _known_formats()
         ) as picture:
             stored = _stored(picture)
             if load:
@@ -121,7 +123,7 @@ def _opened(source: bytes | str, load: bool = True) -> Iterator[Image]:
             _mend_transparency(picture, stored)
             yield picture
     except UnidentifiedImageError:
-        raise ValueError(
+        raise _NoPictureError(
             f"it is no picture in a format that is read: {', '.join(_known_formats())}"
         ) from None
 

@@ -91,7 +91,7 @@ def _table(
     place = source.absolute()
     paths = pa.array([str(place / picture) for picture in pictures])
     image = pa.StructArray.from_arrays([pa.nulls(len(paths), pa.binary()), paths], ["bytes", "path"])
-    features: dict[str, Any] = {"image": datasets.Image()}
+    features: dict[str, Any] = {"image": datasets.Image(decode=False)}
     values: dict[str, Any] = {"image": image}
     if classes is not None:
         names = sorted({name for name in classes if name is not None}, key=by_number)
