@@ -50,6 +50,8 @@ class HuggingFaceData(Data):
             by the next good one of a set that stays mapped; 0: the first one met is an error.
     """
 
+    path_parameters = ("source",)
+
     def __init__(
         self,
         source: str,

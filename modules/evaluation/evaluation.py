@@ -54,6 +54,8 @@ class Evaluation:
         batch_size: samples at once on a device.
     """
 
+    path_parameters = ("statistics",)
+
     def __init__(
         self,
         metrics: Sequence[Metric],

@@ -20,6 +20,7 @@ def load(
     imports: Sequence[str] = (),
     trust_imports: bool = False,
     parts: Mapping[str, Mapping[str, Any]] | None = None,
+    allow_changes: bool = False,
 ) -> Run:
     """Rebuild a run.
 
@@ -32,6 +33,7 @@ def load(
         trust_imports: import what the folder names; it is code, which a stranger's folder may name too.
         parts: registered names -> arguments of components to build beside the run's own, with its bindings
             and the overrides, such as {"chains/Langevin": {"num_steps": 20}}.
+        allow_changes: let `open_data` give other data than those it was trained on.
 
     Raises:
         CheckpointError, ConfigurationError: what is missing or doesn't fit, in one line.
@@ -46,7 +48,8 @@ def load(
     built = saved_config(folder, overrides, imports, trust_imports)
     if checkpoint == "best":
         checkpoint = checkpoints.best(folder)
-    run = Run(folder, built, Path(checkpoint) if checkpoint else checkpoints.latest(folder), weights)
+    place = Path(checkpoint) if checkpoint else checkpoints.latest(folder)
+    run = Run(folder, built, place, weights, allow_changes)
     run.parts = {name: built.build(name, given) for name, given in (parts or {}).items()}
     built.check_used()
     return run

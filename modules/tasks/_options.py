@@ -24,6 +24,13 @@ def add_run_options(parser: argparse._ArgumentGroup) -> None:
     add_ladder(parser)
     add("--checkpoint", metavar="DIR", help='a checkpoint of the run, or "best" (default: the newest)')
     add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
+    add_allow_changes(parser)
+
+
+def add_allow_changes(parser: argparse._ArgumentGroup) -> None:
+    """The option of other data than the run was trained on."""
+    text = "read the run's data although they are not those that it was trained on"
+    parser.add_argument("--allow-changes", action="store_true", help=text)
 
 
 def add_ladder(parser: argparse._ArgumentGroup) -> None:
@@ -51,6 +58,7 @@ def load_run(
         arguments.imports,
         arguments.trust_imports,
         parts,
+        arguments.allow_changes,
     )
     return laddered(arguments, trained)
 
@@ -99,6 +107,13 @@ def folder_of(arguments: argparse.Namespace, name: str) -> Path:
     return folder
 
 
+def classes_of(trained: Run, labels: Tensor) -> str:
+    """What was drawn, for a task's output: the class of all, or the first ones of several."""
+    drawn = labels.unique().tolist()
+    listed = ", ".join(map(trained.name_of, drawn[:10])) + (", ..." if len(drawn) > 10 else "")
+    return f"class {listed}" if len(drawn) == 1 else f"{len(drawn)} classes: {listed}"
+
+
 def need_images(trained: Run, task: str) -> None:
     """Raise for a run of points."""
     if len(trained.data.shape) != 3:
@@ -118,7 +133,7 @@ def images_of(paths: list[str] | None, num: int, trained: Run) -> tuple[Tensor, 
 
     if paths:
         return _pictures([Path(path) for path in paths], trained.data.shape), None
-    examples = trained.data.open()
+    examples = trained.open_data()
     if len(examples) < num:
         raise DataError(f"{num} images are asked for, the data set has {len(examples)}")
     images, labels = examples.rows(torch.arange(num) * len(examples) // num)

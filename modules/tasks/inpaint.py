@@ -92,16 +92,18 @@ def run(arguments: argparse.Namespace) -> int:
             }
             print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in mean.items()))
     if trained.runtime.is_main:
+        classes = None if label is None else _options.classes_of(trained, label)
         head = {"run": str(trained.folder), "step": trained.step, "seed": arguments.seed}
         head |= {
             "completions": arguments.completions,
-            "label": arguments.label,
+            "label": classes,
             "guidance": arguments.guidance,
             "features": features.protocol if features else None,
         }
         (folder / "inpaint.json").write_text(json.dumps({**head, "masks": results}, indent=1) + "\n")
         print(
-            f"{len(images)} images of step {trained.step:,}: truth, what is known, completions, in {folder}"
+            f"{len(images)} images{f', {classes}' if classes else ''}, of step {trained.step:,}: truth, what "
+            f"is known, completions, in {folder}"
         )
     trained.runtime.finish()
     return 0
