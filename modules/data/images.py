@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -109,7 +109,7 @@ def refuse_other_formats() -> None:
 
 
 @contextmanager
-def _opened(source: bytes | str, load: bool = True, formats: Sequence[str] | None = None) -> Iterator[Image]:
+def _opened(source: bytes | str, load: bool = True, formats: list[str] | None = None) -> Iterator[Image]:
     """The picture of bytes or of a file, its pixels read where `load` says so, of one of FORMATS or fewer."""
     from PIL import Image, UnidentifiedImageError
 

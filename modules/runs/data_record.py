@@ -111,7 +111,7 @@ def _check_order(run: Path, names: list[str], allow_changes: bool) -> None:
         changed = next(i for i, name in enumerate(sorted(names)) if name != names[i])
         raise DataError(
             f"{run} is from before names of classes were sorted by their numbers: class {changed} may have "
-            f"been {sorted(names)[changed]!r}, and is {names[changed]!r} now; add --allow-changes if it wasn't"
+            f"been {sorted(names)[changed]!r} and is {names[changed]!r} now; add --allow-changes if it wasn't"
         )
 
 

@@ -156,7 +156,7 @@ def test_a_run_without_a_record(tmp_path, caplog):
     names = [str(n) for n in range(12)]
     examples = MemoryExamples(torch.zeros(12, 2), torch.arange(12), names)
     record = DataRecord.of(Digits(), examples)
-    with pytest.raises(DataError, match="class 2 may have been '10', and is '2' now"):
+    with pytest.raises(DataError, match="class 2 may have been '10' and is '2' now"):
         check_data(tmp_path, None, record, False)
     check_data(tmp_path, None, record, True)
     examples.class_names = ["cat", "dog"]
