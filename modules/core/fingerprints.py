@@ -14,7 +14,7 @@ def bytes_of(values: Tensor) -> memoryview:
     """A tensor's numbers as they lie in memory."""
     if not values.numel():
         return memoryview(b"")
-    return memoryview(values.detach().cpu().contiguous().numpy()).cast("B")
+    return values.detach().cpu().contiguous().numpy().data.cast("B")
 
 
 def is_the_projects(kind: type) -> bool:

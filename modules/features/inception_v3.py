@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from modules.core.checks import CheckpointError, ConfigurationError, check_choice, check_instance
+from modules.core.generators import own_generators
 from modules.features.base import (
     Extracted,
     Extractor,
@@ -89,7 +90,7 @@ def _other_network() -> tuple[Callable[[dict[str, Tensor]], nn.Module] | None, s
         buffer = io.BytesIO()
         torch.save(tensors, buffer)
         buffer.seek(0)
-        with torch.random.fork_rng(devices=[]):  # initial weights are drawn from the global generator
+        with own_generators():  # of the initial weights
             return FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], buffer)
 
     return make, f"torch-fidelity {version('torch-fidelity')}"

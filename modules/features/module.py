@@ -22,6 +22,7 @@ from modules.core.checks import (
 )
 from modules.core.code import object_named
 from modules.core.fingerprints import code_of
+from modules.core.generators import own_generators
 from modules.features.base import (
     Extracted,
     Extractor,
@@ -114,7 +115,7 @@ class ModuleFeatures(Extractor):
                 features = features.mean((2, 3))
             return Extracted(features.flatten(1), *logits)
 
-        protocol = {"extractor": self.model, "arguments": self.arguments, "layer": self.layer}
+        protocol: dict[str, Any] = {"extractor": self.model, "arguments": self.arguments, "layer": self.layer}
         protocol |= {"mean": self.mean, "std": self.std, "code": _code_of(network)}
         resize = f"{self.size}x{self.size}, bilinear, antialiased" if self.size else None
         maps = outputs_of(network, self.layers, run) if self.layers else None
@@ -125,7 +126,7 @@ class ModuleFeatures(Extractor):
     def _built(self) -> nn.Module:
         make = object_named(self.model, "ModuleFeatures.model", _makes_a_network, _NETWORK)
         try:
-            with torch.random.fork_rng(devices=[]):  # initial weights are drawn from the global generator
+            with own_generators():  # of the initial weights
                 network = make(**self.arguments)
         except Exception as fault:
             reason = " ".join(str(fault).split())[:200]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modules.core.checks import ConfigurationError
+from modules.core.generators import own_generators
 from modules.runs.folder import saved_config
 from modules.runs.run import Run
 from modules.storage import checkpoints
@@ -22,7 +23,7 @@ def load(
     parts: Mapping[str, Mapping[str, Any]] | None = None,
     allow_changes: bool = False,
 ) -> Run:
-    """Rebuild a run.
+    """Rebuild a run; threads may do so at once. The process keeps its generators and its number of threads.
 
     Args:
         folder: the run's.
@@ -49,7 +50,8 @@ def load(
     if checkpoint == "best":
         checkpoint = checkpoints.best(folder)
     place = Path(checkpoint) if checkpoint else checkpoints.latest(folder)
-    run = Run(folder, built, place, weights, allow_changes)
-    run.parts = {name: built.build(name, given) for name, given in (parts or {}).items()}
+    with own_generators():  # of weights that those of the checkpoint replace
+        run = Run(folder, built, place, weights, allow_changes)
+        run.parts = {name: built.build(name, given) for name, given in (parts or {}).items()}
     built.check_used()
     return run

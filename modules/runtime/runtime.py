@@ -6,6 +6,7 @@ import atexit
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
@@ -23,6 +24,9 @@ from modules.core.checks import ConfigurationError, PeerError, check_choice, che
 from modules.methods.base import Method
 from modules.runtime.signals import Signals
 
+_starting = threading.Lock()
+"""Held while accelerate makes its state, which is a whole process's."""
+
 
 @gin.register
 class Runtime:
@@ -37,8 +41,8 @@ class Runtime:
         precision: "no" (float32), "bf16" (networks in autocast; states, noises and losses float32) or
             None: what `accelerate launch` or `accelerate config` says.
         trackers: accelerate's trackers, by name; metrics.jsonl is always written.
-        cpu_threads: torch's threads in a process on a CPU; None: as torch or the launcher decides. Small
-            networks are fastest on one.
+        cpu_threads: torch's threads in commands and while training; None: as torch or the launcher decides.
+            Small networks are fastest on one. A loaded run leaves them to whoever loaded it.
         channels_last: convolutions' memory format, NHWC or NCHW; None: NHWC for the energy, whose chain it
             makes faster, and on a GPU for the initializer too (on a CPU its group norms lose by it).
         peer_timeout: seconds that processes wait for one that neither answers nor has died; more than any
@@ -80,7 +84,8 @@ class Runtime:
         if self._accelerator is None:
             # its precision is shared by a whole process; ours is this object's (see autocast)
             group = InitProcessGroupKwargs(timeout=timedelta(seconds=self.peer_timeout))
-            found = Accelerator(mixed_precision="no", kwargs_handlers=[group])
+            with _starting:
+                found = Accelerator(mixed_precision="no", kwargs_handlers=[group])
             started = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
             if started > found.num_processes:
                 # each would train alone, and believe that it is the only one
@@ -89,9 +94,22 @@ class Runtime:
                     "ACCELERATE_USE_CPU=true to have them work together on the CPU"
                 )
             self._accelerator = found
-            if self.cpu_threads is not None:
-                torch.set_num_threads(self.cpu_threads)
         return self._accelerator
+
+    def use_threads(self) -> None:
+        """Give torch `cpu_threads`, in the whole process: for commands, whose process it is."""
+        if self.cpu_threads is not None:
+            torch.set_num_threads(self.cpu_threads)
+
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        """torch has `cpu_threads` inside, in the whole process; then as many as before."""
+        before = torch.get_num_threads()
+        self.use_threads()
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     @property
     def device(self) -> torch.device:

@@ -60,11 +60,12 @@ def load_run(
         parts,
         arguments.allow_changes,
     )
-    return laddered(arguments, trained)
+    return settled(arguments, trained)
 
 
-def laddered(arguments: argparse.Namespace, trained: Run) -> Run:
-    """The run by --ladder's levels, where they are given."""
+def settled(arguments: argparse.Namespace, trained: Run) -> Run:
+    """The run by --ladder's levels, where they are given, in a process whose threads are its own."""
+    trained.runtime.use_threads()
     return trained if arguments.ladder is None else trained.with_ladder(arguments.ladder)
 
 

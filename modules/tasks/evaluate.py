@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.trust_imports,
         allow_changes=arguments.allow_changes,
     )
-    trained = _options.laddered(arguments, trained)
+    trained = _options.settled(arguments, trained)
     evaluation, method = trained.evaluation, trained.method
     if evaluation is None:
         raise ConfigurationError("--set Trainer.evaluation=None leaves nothing that measures: leave it out")
@@ -186,7 +186,7 @@ def _classes(text: str) -> list[str]:
     while waiting:
         kinds: list[type] = waiting.pop().__subclasses__()
         waiting += kinds
-        known |= {kind.label: kind.__name__ for kind in kinds if "label" in vars(kind)}
+        known |= {vars(kind)["label"]: kind.__name__ for kind in kinds if "label" in vars(kind)}
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in known:

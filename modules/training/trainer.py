@@ -196,6 +196,10 @@ class Trainer:
             DivergenceError: where the guard gives up; the newest checkpoint is from before.
             PeerError: another process died.
         """
+        with self.runtime.threads():
+            return self._train(folder, resume, allow_inexact)
+
+    def _train(self, folder: Path, resume: Path | None, allow_inexact: bool) -> Training:
         rows = self.micro_rows()
         examples = self.data.open() if examples is None else examples
         stream = self.stream(examples)
