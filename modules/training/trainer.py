@@ -197,9 +197,11 @@ class Trainer:
             PeerError: another process died.
         """
         with self.runtime.threads():
-            return self._train(folder, resume, allow_inexact)
+            return self._train(folder, resume, allow_inexact, examples)
 
-    def _train(self, folder: Path, resume: Path | None, allow_inexact: bool) -> Training:
+    def _train(
+        self, folder: Path, resume: Path | None, allow_inexact: bool, examples: Examples | None
+    ) -> Training:
         rows = self.micro_rows()
         examples = self.data.open() if examples is None else examples
         stream = self.stream(examples)
