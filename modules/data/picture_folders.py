@@ -64,6 +64,15 @@ def open_picture_folder(source: Path, split: str) -> tuple[Dataset, list[LeftOut
     return _table(source, pictures, _classes(pictures, root) if listed is None else None, columns), left_out
 
 
+def pictures_below(folder: Path) -> tuple[list[Path], list[LeftOut]]:
+    """The pictures below a folder, whatever is called like a split or lists them; what else lies there."""
+    files, left_out = files_below(folder)
+    found = [file for file in files if not is_hidden(file) and is_picture(folder / file)]
+    others = sorted(set(files) - set(found))
+    left_out += unused(others, "no picture in a format that is read", _is_hidden_picture(folder))
+    return [folder / file for file in sorted(found, key=lambda file: by_number(file.as_posix()))], left_out
+
+
 def _is_hidden_picture(source: Path) -> Any:
     # the ending says nothing of a hidden file: other systems leave notes under a picture's name
     return lambda file: begins_like_a_picture(source / file)

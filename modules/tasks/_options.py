@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,12 +146,20 @@ def _pictures(paths: list[Path], shape: tuple[int, ...]) -> Tensor:
     import torch
 
     from modules.data.images import read_image
+    from modules.data.picture_folders import pictures_below
+    from modules.data.walk import summary
 
     files: list[Path] = []
     for path in paths:
         if not path.exists():
             raise DataError(f"{path} doesn't exist: --images takes pictures and folders of them")
-        files += sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+        if not path.is_dir():
+            files.append(path)
+            continue
+        found, left_out = pictures_below(path)
+        files += found
+        if left_out:
+            print(f"{path}: {summary(left_out)}", file=sys.stderr)
     if not files:
-        raise DataError(f"{paths[0]} is an empty folder: --images takes pictures and folders of them")
+        raise DataError(f"{paths[0]} holds no pictures: --images takes pictures and folders of them")
     return torch.stack([read_image(file, shape) for file in files])

@@ -149,7 +149,7 @@ def _label(given: str | None, own: Tensor | None, trained: Run, num: int) -> Ten
     """Labels (num,) of the images, or None."""
     if given is None:
         return None
-    if given != OWN:
+    if given != OWN or OWN in trained.class_names:
         return trained.labels(trained.label_of(given), num)
     if own is None:
         raise ConfigurationError(

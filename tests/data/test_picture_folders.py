@@ -16,6 +16,7 @@ from PIL import Image
 
 from modules.core.checks import DataError
 from modules.data import HuggingFaceData
+from modules.data.picture_folders import pictures_below
 
 SHAPE = (1, 1, 1)
 
@@ -132,6 +133,16 @@ def test_a_picture_in_no_class_folder_is_named(tmp_path):
     assert len(opened(tmp_path)) == 2
     with pytest.raises(DataError, match=r"label at index 1 \(.*/loose.png\) .*is missing"):
         opened(tmp_path, num_classes=1)
+
+
+def test_all_pictures_below_a_folder_in_the_order_of_numbers(tmp_path):
+    """What `--images FOLDER` takes: names of splits and lists say nothing there."""
+    for name in ("train/10.png", "train/9.png", "a.png", ".hidden.png"):
+        put(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("words")
+    found, left_out = pictures_below(tmp_path)
+    assert found == [tmp_path / name for name in ("a.png", "train/9.png", "train/10.png")]
+    assert [str(left.path) for left in left_out] == [".hidden.png", "notes.txt"]
 
 
 def csv(rows: list[dict]) -> str:
