@@ -35,6 +35,10 @@ examples:
 """
 
 
+NEUTRAL = ("task", "run", "output", "imports", "trust_imports", "traceback", "batch_size")
+"""What no result depends on, beside the run: the other options that were given are `arguments.given`."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a task; returns the exit code.
 
@@ -116,6 +120,11 @@ def _run(argv: list[str]) -> int:
     if unknown:
         raise _unknown_argument(unknown[0], parser, name)
     _check_paths(arguments)
+    arguments.given = {
+        name: value
+        for name, value in sorted(vars(arguments).items())
+        if name not in NEUTRAL and value != parser.get_default(name)
+    }
     return int(task.run(arguments) or 0)
 
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import sys
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modules.core.checks import ConfigurationError, DataError
+from modules.storage.outputs import Outputs
+
+_NAME = re.compile(r"[A-Za-z0-9.+-]{1,24}")  # a value that shows itself in a folder's name
+_LONGEST = 120  # characters of such a name
+_SHORT = {"overrides": "set", "format": ""}
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,11 +110,56 @@ def guided(arguments: argparse.Namespace, trained: Run) -> dict[float | None, Ge
     return found
 
 
-def folder_of(arguments: argparse.Namespace, name: str) -> Path:
-    """Where to write: --output, or a folder of the run."""
-    folder = Path(arguments.output or Path(arguments.run) / f"{name}_seed{arguments.seed}")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def outputs(
+    arguments: argparse.Namespace, base: str, named: Sequence[str], names: Sequence[str], trained: Run
+) -> Outputs:
+    """The files to be written, in --output or in a folder of the run; on all processes, before any compute.
+
+    Args:
+        base: the folder's name in the run, to which the given options are added: others, another folder.
+        named: options that `base` tells already.
+        names: of the files.
+
+    Raises:
+        ConfigurationError: one is there that this command, with these options, did not write.
+    """
+    given = arguments.given
+    of_the_run = "_".join([base, *(f"{_SHORT.get(k, k)}{_plain(given[k])}" for k in given if k not in named)])
+    if len(of_the_run) > _LONGEST:
+        of_the_run = f"{base}_{_hashed(json.dumps(given, default=str))}"
+    folder = Path(arguments.output or Path(arguments.run) / of_the_run)
+    return outputs_at(arguments, folder, given, names, trained)
+
+
+def outputs_at(
+    arguments: argparse.Namespace,
+    folder: Path,
+    by: Mapping[str, Any],
+    names: Sequence[str],
+    trained: Run,
+) -> Outputs:
+    """The files to be written in a folder, the task's with what is said in `by`; see `outputs`."""
+    run = {"run": str(Path(arguments.run).resolve())} if arguments.output else {}
+    found = Outputs(folder, json.dumps({"task": arguments.task, **run, **by}, default=str), names)
+    trained.runtime.wait()  # all have looked before the first one writes
+    return found
+
+
+def plain_number(value: float) -> str:
+    """A number in short where that tells it from all others, and with all its digits otherwise."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+def _plain(value: Any) -> str:
+    """An option's value as a part of a folder's name."""
+    if value is True:
+        return ""
+    text = "+".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return text if _NAME.fullmatch(text) else _hashed(repr(value))
+
+
+def _hashed(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def classes_of(trained: Run, labels: Tensor) -> str:

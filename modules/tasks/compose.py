@@ -62,11 +62,14 @@ def run(arguments: argparse.Namespace) -> int:
     conditions = [trained.label_of(name) for name in labels]
     if conditions:
         trained = trained.with_conditions(conditions, label_weights)
+    names = ("grid.png", "samples.npz", "compose.json")
+    outputs = _options.outputs(arguments, f"composed_seed{arguments.seed}", ("seed",), names, trained)
     drawn = trained.generate(
         arguments.num, seed=arguments.seed, batch_size=arguments.batch_size, progress=True
     )
-    folder = _options.folder_of(arguments, "composed")
+    folder = outputs.folder
     if trained.runtime.is_main:
+        outputs.begin()
         shown = slice(64)
         save_samples(drawn.x[shown], [level[shown] for level in drawn.levels], folder / "grid.png")
         np.savez(folder / "samples.npz", images=(to_bytes(drawn.x) if drawn.x.ndim == 4 else drawn.x).numpy())
@@ -76,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
             "seed": arguments.seed,
         }
         (folder / "compose.json").write_text(json.dumps(composed, indent=1) + "\n")
+        outputs.end()
         classes = f" of {', '.join(map(trained.name_of, conditions))}" if conditions else ""
         print(f"{arguments.num} samples{classes} of step {trained.step:,} in {folder}")
     trained.runtime.finish()

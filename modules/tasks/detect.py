@@ -70,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
         for name, source in sources.items()
         if source not in MADE
     }
+    names = ("scores.csv", "detection.json", "histograms.png")
+    outputs = _options.outputs(arguments, "detection", (), names, trained)
     images = _images(
         trained, sets, {name: source for name, source in against.items() if source in MADE}, arguments
     )
@@ -79,9 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
         name: {other: separation(of[INLIERS], of[other]) for other in against} for name, of in values.items()
     }
     if trained.runtime.is_main:
-        folder = Path(arguments.output or Path(arguments.run) / "detection")
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = outputs.folder
+        outputs.begin()
         _write(folder, arguments, trained, values, results, unequal)
+        outputs.end()
         for name, of in results.items():
             for other, figures in of.items():
                 print(f"{name} {other}:", *(f"{key} {value:.3f}" for key, value in figures.items()))

@@ -66,8 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
         for mask in arguments.mask
     }
     features = _features(trained, arguments.overrides)
-    folder = _options.folder_of(arguments, "inpainted")
-    results = {}
+    names = [*(f"{name}.png" for name in given), "inpaint.json"]
+    outputs = _options.outputs(arguments, f"inpainted_seed{arguments.seed}", ("seed",), names, trained)
+    folder, results = outputs.folder, {}
     for name, known in given.items():
         x = trained.inpaint(
             known.image,
@@ -84,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
             found |= perceptual_figures(to_bytes(x), to_bytes(known.image), features, trained.runtime.device)
         results[name] = _summary(found)
         if trained.runtime.is_main:
+            outputs.begin()
             blank = known.keep(known.image, torch.zeros_like(known.image))
             page = torch.cat([known.image[:, None], blank[:, None], x], 1)
             save(grid(page.flatten(0, 1), page.shape[1]), folder / f"{name}.png", smallest=640)
@@ -101,6 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
             "features": features.protocol if features else None,
         }
         (folder / "inpaint.json").write_text(json.dumps({**head, "masks": results}, indent=1) + "\n")
+        outputs.end()
         print(
             f"{len(images)} images{f', {classes}' if classes else ''}, of step {trained.step:,}: truth, what "
             f"is known, completions, in {folder}"

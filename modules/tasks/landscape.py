@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from modules.analysis.landscape import Plane
     from modules.runs import Run
+    from modules.storage.outputs import Outputs
 
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
@@ -45,17 +46,19 @@ def run(arguments: argparse.Namespace) -> int:
 
     trained = _options.load_run(arguments)
     _label(trained, arguments)  # a wrong one is refused before anything is computed
-    folder = Path(arguments.output or Path(arguments.run) / "landscape")
     if len(trained.data.shape) == 3:
         if arguments.animate or arguments.levels:
             raise ConfigurationError("--animate and --levels are for points; the run's data are images")
-        _line(trained, arguments, folder)
+        outputs = _options.outputs(arguments, "landscape", (), ("line.png", "line.csv"), trained)
+        _line(trained, arguments, outputs)
     elif trained.data.shape == (2,):
         if arguments.between:
             raise ConfigurationError("--between is for images; the run's data are points")
         levels = _levels(arguments.levels, trained.method.schedule.num_levels)
         passed = checkpoints.of_run(Path(arguments.run)) if arguments.animate else []
-        _planes(trained, arguments, levels, passed, folder)
+        names = ["landscape.png", "landscape.npz", *(["landscape.gif"] if passed else [])]
+        outputs = _options.outputs(arguments, "landscape", (), names, trained)
+        _planes(trained, arguments, levels, passed, outputs)
     else:
         raise ConfigurationError(
             f"the run's data have the shape {trained.data.shape}: not a plane's, nor images"
@@ -89,7 +92,7 @@ def _label(trained: Run, arguments: argparse.Namespace) -> int:
 
 
 def _planes(
-    trained: Run, arguments: argparse.Namespace, levels: list[int], passed: list[Path], folder: Path
+    trained: Run, arguments: argparse.Namespace, levels: list[int], passed: list[Path], outputs: Outputs
 ) -> None:
     """The picture of the run's checkpoint, the arrays, and the frames of the checkpoints passed."""
     import numpy as np
@@ -113,7 +116,8 @@ def _planes(
         bar.update()
     bar.close()
     if is_main:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = outputs.folder
+        outputs.begin()
         picture.save(folder / "landscape.png")
         np.savez(
             folder / "landscape.npz",
@@ -123,6 +127,7 @@ def _planes(
         )
         if frames:
             save_animation(frames, folder / "landscape.gif")
+        outputs.end()
         made = f"landscape.png, landscape.npz{', landscape.gif' if frames else ''}"
         print(f"{folder}{_drawn(trained, arguments)}: {made}")
 
@@ -158,7 +163,7 @@ def _one(
     return planes, planes_picture(planes, samples, peaks, f"step {trained.step:,}")
 
 
-def _line(trained: Run, arguments: argparse.Namespace, folder: Path) -> None:
+def _line(trained: Run, arguments: argparse.Namespace, outputs: Outputs) -> None:
     """The energies between two images."""
     from modules.analysis.landscape import line
     from modules.report.landscape_pictures import save_line
@@ -171,13 +176,15 @@ def _line(trained: Run, arguments: argparse.Namespace, folder: Path) -> None:
         trained.generation.guidance, method.energy, method.schedule, first, second, arguments.points, label
     )
     if trained.runtime.is_main:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = outputs.folder
+        outputs.begin()
         save_line(x.cpu(), energies, folder / "line.png")
         with (folder / "line.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(["u", *(f"level_{level}" for level in range(len(energies)))])
             for n, row in enumerate(energies.T.tolist()):
                 table.writerow([n / (len(x) - 1), *row])
+        outputs.end()
         print(f"{folder}{_drawn(trained, arguments)}: line.png, line.csv")
 
 

@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modules.core.checks import CheckpointError, ConfigurationError, check_integer
+from modules.storage.outputs import Outputs
 from modules.tasks import _sweep
+
+_FILES = ("config.gin", "config.json", "operative.gin", "metrics.jsonl", "curves.png")
+"""That a new run writes beside its folders: none of them may be somebody else's."""
 
 if TYPE_CHECKING:
     from modules.config import Config
@@ -89,6 +93,8 @@ def _run(arguments: argparse.Namespace, folder: Path) -> int:
         if locked:
             if arguments.resume != "latest":
                 _checkpoint(arguments, folder)  # a new folder still: nobody was faster
+            if checkpoint is None or _run_of(checkpoint) != folder.absolute():
+                Outputs(folder, "train", _FILES).begin()
             runs.save_config(folder, config)
             record.write(folder)
         training = trainer.train(folder, checkpoint, arguments.allow_inexact, examples)

@@ -26,7 +26,7 @@ def _inpaint(run, output, *options: str) -> int:
 def test_it_writes_pictures_and_numbers(tiny_run, tmp_path) -> None:
     options = ["--num", "3", "--completions", "4", "--label", "own", "--guidance", "0.5", "--seed", "2"]
     assert _inpaint(tiny_run, tmp_path, *options, "--mask", "left", "all") == 0
-    assert {p.name for p in tmp_path.iterdir()} == {"left.png", "all.png", "inpaint.json"}
+    assert {p.name for p in tmp_path.glob("[!.]*")} == {"left.png", "all.png", "inpaint.json"}
     found = json.loads((tmp_path / "inpaint.json").read_text())
     assert (found["step"], found["seed"], found["completions"], found["guidance"]) == (4, 2, 4, 0.5)
     assert found["masks"]["all"]["rmse"] == {"mean": None, "each": [None] * 3}

@@ -54,6 +54,14 @@ def test_a_run_writes_what_it_says(tiny_run):
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 4]
 
 
+def test_a_new_run_replaces_no_file_of_the_users(folder, capsys):
+    (folder / "config.gin").write_text("mine")
+    assert _launch("--output", ".") == 2
+    assert "config.gin was not written by this command: name another --output" in capsys.readouterr().err
+    assert _files(folder) - {".lock"} == {"tiny.gin", "config.gin"}
+    assert (folder / "config.gin").read_text() == "mine"
+
+
 def test_a_gin_file_gives_the_run_its_name(folder, capsys):
     assert _launch("--set", "NUM_STEPS=1") == 0
     assert checkpoints.latest(folder / "runs" / "tiny").name == "step_00000001"
