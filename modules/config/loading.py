@@ -35,6 +35,7 @@ from modules.config.faults import construction_fault
 from modules.config.files import read_files, read_overrides, read_text
 from modules.config.imports import import_components, import_user_module
 from modules.config.parsing import UnquotedValue
+from modules.config.paths import with_absolute_paths
 from modules.config.sizes import weights_within_memory
 from modules.config.statements import Binding, Macro, Reference, Statements, references
 from modules.config.text import write, write_resolved
@@ -124,8 +125,8 @@ class Config:
             names.check_names(binding)
         self.imports, self._trusted = imports, trusted
         names.check_doubled(bindings)
-        self._all = list(bindings)
-        self._effective = {names.key(binding): binding for binding in bindings}
+        self._all = with_absolute_paths(bindings)
+        self._effective = {names.key(binding): binding for binding in self._all}
         names.check_macros(list(self._effective.values()))
         check_macro_circles(self._effective)
         self._roots: list[tuple[str, str]] = []

@@ -55,6 +55,8 @@ class Evaluation:
         batch_size: samples at once on a device.
     """
 
+    path_parameters = ("statistics",)
+
     def __init__(
         self,
         metrics: Sequence[Metric],

@@ -51,6 +51,8 @@ class InceptionV3(Extractor):
             loads the same file and gives the same numbers; None: torch-fidelity's where it is installed.
     """
 
+    path_parameters = ("weights",)
+
     def __init__(self, weights: str | None = None, network: str | None = None) -> None:
         check_instance("InceptionV3.weights", weights, (str, type(None)))
         check_choice("InceptionV3.network", network, (None, "torch-fidelity", "own"))

@@ -57,6 +57,7 @@ class ModuleFeatures(Extractor):
     """
 
     code_parameters = ("model", "arguments")
+    path_parameters = ("weights",)
 
     def __init__(
         self,

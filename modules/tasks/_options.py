@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,13 @@ def add_run_options(parser: argparse._ArgumentGroup) -> None:
     add_ladder(parser)
     add("--checkpoint", metavar="DIR", help='a checkpoint of the run, or "best" (default: the newest)')
     add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
+    add_allow_changes(parser)
+
+
+def add_allow_changes(parser: argparse._ArgumentGroup) -> None:
+    """The option of other data than the run was trained on."""
+    text = "read the run's data although they are not those that it was trained on"
+    parser.add_argument("--allow-changes", action="store_true", help=text)
 
 
 def add_ladder(parser: argparse._ArgumentGroup) -> None:
@@ -59,6 +67,7 @@ def load_run(
         arguments.imports,
         arguments.trust_imports,
         parts,
+        arguments.allow_changes,
     )
     return settled(arguments, trained)
 
@@ -153,6 +162,13 @@ def _hashed(text: str) -> str:
     return f"{zlib.crc32(text.encode()):08x}"
 
 
+def classes_of(trained: Run, labels: Tensor) -> str:
+    """What was drawn, for a task's output: the class of all, or the first ones of several."""
+    drawn = labels.unique().tolist()
+    listed = ", ".join(map(trained.name_of, drawn[:10])) + (", ..." if len(drawn) > 10 else "")
+    return f"class {listed}" if len(drawn) == 1 else f"{len(drawn)} classes: {listed}"
+
+
 def need_images(trained: Run, task: str) -> None:
     """Raise for a run of points."""
     if len(trained.data.shape) != 3:
@@ -172,7 +188,7 @@ def images_of(paths: list[str] | None, num: int, trained: Run) -> tuple[Tensor, 
 
     if paths:
         return _pictures([Path(path) for path in paths], trained.data.shape), None
-    examples = trained.data.open()
+    examples = trained.open_data()
     if len(examples) < num:
         raise DataError(f"{num} images are asked for, the data set has {len(examples)}")
     images, labels = examples.rows(torch.arange(num) * len(examples) // num)
@@ -183,12 +199,20 @@ def _pictures(paths: list[Path], shape: tuple[int, ...]) -> Tensor:
     import torch
 
     from modules.data.images import read_image
+    from modules.data.picture_folders import pictures_below
+    from modules.data.walk import summary
 
     files: list[Path] = []
     for path in paths:
         if not path.exists():
             raise DataError(f"{path} doesn't exist: --images takes pictures and folders of them")
-        files += sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+        if not path.is_dir():
+            files.append(path)
+            continue
+        found, left_out = pictures_below(path)
+        files += found
+        if left_out:
+            print(f"{path}: {summary(left_out)}", file=sys.stderr)
     if not files:
-        raise DataError(f"{paths[0]} is an empty folder: --images takes pictures and folders of them")
+        raise DataError(f"{paths[0]} holds no pictures: --images takes pictures and folders of them")
     return torch.stack([read_image(file, shape) for file in files])

@@ -224,7 +224,7 @@ def _clean(
         networks = method.energy, method.initializer, method.schedule
         drawn = sample_batches(trained.generation, *networks, draw, which, runtime, arguments.batch_size)
         return next(drawn)[1].x, every[which].to(runtime.device)
-    examples = trained.data.open()
+    examples = trained.open_data()
     rows = noise.integers("row", 0, len(examples))
     images, labels = examples.rows(rows.cpu())
     return images.to(runtime.device), labels[:, 0].to(runtime.device)

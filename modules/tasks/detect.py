@@ -72,7 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
     }
     names = ("scores.csv", "detection.json", "histograms.png")
     outputs = _options.outputs(arguments, "detection", (), names, trained)
-    images = _images(sets, {name: source for name, source in against.items() if source in MADE}, arguments)
+    images = _images(
+        trained, sets, {name: source for name, source in against.items() if source in MADE}, arguments
+    )
     unequal = [] if arguments.via else _unequal(sets)
     values = _scores(trained, scored, images, arguments)
     results = {
@@ -169,14 +171,14 @@ def _data(trained: Run, source: str | None, component: str | None) -> Data:
 
 
 def _images(
-    sets: Mapping[str, Data], made: Mapping[str, str], arguments: argparse.Namespace
+    trained: Run, sets: Mapping[str, Data], made: Mapping[str, str], arguments: argparse.Namespace
 ) -> dict[str, Tensor]:
     """The images of each set, the inliers first; all by way of the same size where one is given."""
     from modules.analysis.detection import by_way_of, chosen, make
 
     found = {}
     for name, data in sets.items():
-        examples = data.open()
+        examples = trained.open_data() if data is trained.data else data.open()
         found[name] = examples.rows(chosen(examples, arguments.num, arguments.seed))[0]
     found |= {name: make(source, found[INLIERS], arguments.seed) for name, source in made.items()}
     return {name: by_way_of(x, arguments.via) if arguments.via else x for name, x in found.items()}

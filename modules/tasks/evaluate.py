@@ -47,6 +47,7 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     add("--statistics", metavar="NPZ", help="published statistics mu, sigma to compare with, for fid")
     add("--checkpoint", metavar="DIR", help='a checkpoint of the run, or "best" (default: the newest)')
     add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
+    _options.add_allow_changes(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -90,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         [*settings, *arguments.overrides],
         arguments.imports,
         arguments.trust_imports,
+        allow_changes=arguments.allow_changes,
     )
     trained = _options.settled(arguments, trained)
     evaluation, method = trained.evaluation, trained.method
@@ -107,9 +109,11 @@ def run(arguments: argparse.Namespace) -> int:
     scales = [scale for scale in generations if scale is not None]
     files = [path.name for path in _files(path, scales)]
     outputs = _options.outputs_at(arguments, folder, {"file": path.stem}, files, trained)
-    evaluator = evaluation.open(trained.data, trained.runtime, method.energy.num_classes)
+    examples = None if evaluation.reference else trained.open_data()
+    evaluator = evaluation.open(trained.data, trained.runtime, method.energy.num_classes, examples)
     models = method.energy, method.initializer
     place = {"run": str(trained.folder), "step": trained.step, "weights": arguments.weights}
+    place |= {"label": trained.name_of(label)} if label is not None else {}
     place |= {"ladder": arguments.ladder} if arguments.ladder else {}
     place |= {"set": arguments.overrides} if arguments.overrides else {}
     swept: dict[float, Measured] = {}

@@ -150,7 +150,8 @@ def _generate(
         save_samples(walk[-1], list(walk[:-1]), folder / "grid.png")
         if arguments.levels:
             save_levels(walk, folder)
-        print(f"{num} samples of step {trained.step:,} in {folder}")
+        classes = "" if labels is None else f" of {_options.classes_of(trained, labels)}"
+        print(f"{num} samples{classes} of step {trained.step:,} in {folder}")
     return walk
 
 

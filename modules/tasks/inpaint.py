@@ -94,17 +94,19 @@ def run(arguments: argparse.Namespace) -> int:
             }
             print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in mean.items()))
     if trained.runtime.is_main:
+        classes = None if label is None else _options.classes_of(trained, label)
         head = {"run": str(trained.folder), "step": trained.step, "seed": arguments.seed}
         head |= {
             "completions": arguments.completions,
-            "label": arguments.label,
+            "label": classes,
             "guidance": arguments.guidance,
             "features": features.protocol if features else None,
         }
         (folder / "inpaint.json").write_text(json.dumps({**head, "masks": results}, indent=1) + "\n")
         outputs.end()
         print(
-            f"{len(images)} images of step {trained.step:,}: truth, what is known, completions, in {folder}"
+            f"{len(images)} images{f', {classes}' if classes else ''}, of step {trained.step:,}: truth, what "
+            f"is known, completions, in {folder}"
         )
     trained.runtime.finish()
     return 0
@@ -150,7 +152,7 @@ def _label(given: str | None, own: Tensor | None, trained: Run, num: int) -> Ten
     """Labels (num,) of the images, or None."""
     if given is None:
         return None
-    if given != OWN:
+    if given != OWN or OWN in trained.class_names:
         return trained.labels(trained.label_of(given), num)
     if own is None:
         raise ConfigurationError(

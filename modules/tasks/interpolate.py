@@ -72,6 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
         strips = ways if ends is None else torch.cat([ends[0][:, None], ways, ends[1][:, None]], 1)
         save(grid(strips.flatten(0, 1), strips.shape[1]), folder / "strips.png", smallest=640)
         outputs.end()
-        print(f"{len(ways)} ways of {arguments.frames} images, step {trained.step:,}, in {folder}/strips.png")
+        drawn = "" if label is None else f" of class {trained.name_of(label)}"
+        ways_of = f"{len(ways)} ways of {arguments.frames} images{drawn}"
+        print(f"{ways_of}, step {trained.step:,}, in {folder}/strips.png")
     trained.runtime.finish()
     return 0

@@ -77,6 +77,12 @@ def _levels(text: str | None, num_levels: int) -> list[int]:
     return [int(part) for part in parts]
 
 
+def _drawn(trained: Run, arguments: argparse.Namespace) -> str:
+    """The class, for the last line."""
+    label = _label(trained, arguments)
+    return "" if label < 0 else f", class {trained.name_of(label)}"
+
+
 def _label(trained: Run, arguments: argparse.Namespace) -> int:
     if arguments.label is None:
         return -1
@@ -95,7 +101,7 @@ def _planes(
 
     from modules.report.landscape_pictures import save_animation
 
-    examples = trained.data.open()
+    examples = trained.open_data()
     radius = float(examples.rows(torch.arange(min(1000, len(examples))))[0].abs().max())
     is_main = trained.runtime.is_main
     bar = tqdm(total=1 + len(passed), unit="checkpoint", disable=not is_main)
@@ -122,7 +128,8 @@ def _planes(
         if frames:
             save_animation(frames, folder / "landscape.gif")
         outputs.end()
-        print(f"{folder}: landscape.png, landscape.npz{', landscape.gif' if frames else ''}")
+        made = f"landscape.png, landscape.npz{', landscape.gif' if frames else ''}"
+        print(f"{folder}{_drawn(trained, arguments)}: {made}")
 
 
 def _one(
@@ -178,7 +185,7 @@ def _line(trained: Run, arguments: argparse.Namespace, outputs: Outputs) -> None
             for n, row in enumerate(energies.T.tolist()):
                 table.writerow([n / (len(x) - 1), *row])
         outputs.end()
-        print(f"{folder}: line.png, line.csv")
+        print(f"{folder}{_drawn(trained, arguments)}: line.png, line.csv")
 
 
 def _image(trained: Run, name: str) -> Tensor:
@@ -188,7 +195,7 @@ def _image(trained: Run, name: str) -> Tensor:
     from modules.data.images import read_image
 
     if name.isdecimal():
-        examples = trained.data.open()
+        examples = trained.open_data()
         if int(name) >= len(examples):
             raise ConfigurationError(
                 f"--between {name}: the run's data have the images 0..{len(examples) - 1}"

@@ -30,8 +30,8 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     add(
         "--allow-changes",
         action="store_true",
-        help="with --resume: go on although the configuration differs from the run's; with --sweep: go on "
-        "with other points or seeds, and keep the runs that both have",
+        help="with --resume: go on although the configuration or the data differ from the run's; with "
+        "--sweep: go on with other points or seeds, and keep the runs that both have",
     )
     add(
         "--allow-inexact",
@@ -62,6 +62,7 @@ def _run(arguments: argparse.Namespace, folder: Path) -> int:
     import torch
 
     from modules import runs
+    from modules.runs.data_record import check_data, told
 
     checkpoint = _checkpoint(arguments, folder)
     config = _config(arguments, checkpoint)
@@ -79,7 +80,15 @@ def _run(arguments: argparse.Namespace, folder: Path) -> int:
         print(description(config, trainer))
         return 0
 
-    trainer.micro_rows()  # refuses batch sizes that don't fit the processes, before anything is written
+    # what doesn't fit the processes, or is broken or other data, is refused before anything is written
+    trainer.micro_rows()
+    examples = trainer.data.open()
+    record = runs.DataRecord.of(trainer.data, examples)
+    if checkpoint:
+        before = _run_of(checkpoint)
+        check_data(before, runs.DataRecord.read(before), record, arguments.allow_changes)
+    if trainer.runtime.is_main:
+        print(told(trainer.data, examples))
     with _lock(folder, wanted=trainer.runtime.is_main) as locked:
         if locked:
             if arguments.resume != "latest":
@@ -87,7 +96,8 @@ def _run(arguments: argparse.Namespace, folder: Path) -> int:
             if checkpoint is None or _run_of(checkpoint) != folder.absolute():
                 Outputs(folder, "train", _FILES).begin()
             runs.save_config(folder, config)
-        training = trainer.train(folder, checkpoint, arguments.allow_inexact)
+            record.write(folder)
+        training = trainer.train(folder, checkpoint, arguments.allow_inexact, examples)
     if training.stop_code and training.num_steps_done < trainer.num_steps:
         if trainer.runtime.is_main:
             done = f"stopped by a signal after step {training.num_steps_done:,}, which is saved"

@@ -175,13 +175,20 @@ class Trainer:
             )
         return [range(rank * share + i, rank * share + i + size) for i in range(0, share, size)]
 
-    def train(self, folder: Path, resume: Path | None = None, allow_inexact: bool = False) -> Training:
+    def train(
+        self,
+        folder: Path,
+        resume: Path | None = None,
+        allow_inexact: bool = False,
+        examples: Examples | None = None,
+    ) -> Training:
         """Train to num_steps in a run folder, from its start or from a checkpoint.
 
         Args:
             folder: made if need be; nobody else may be writing there.
             resume: the folder of a checkpoint.
             allow_inexact: go on from a checkpoint that lacks a part of the state.
+            examples: of the data set, where it is open already.
 
         Returns:
             the final state; one that a signal stopped has done fewer than num_steps, and is saved.
@@ -192,11 +199,13 @@ class Trainer:
             PeerError: another process died.
         """
         with self.runtime.threads():
-            return self._train(folder, resume, allow_inexact)
+            return self._train(folder, resume, allow_inexact, examples)
 
-    def _train(self, folder: Path, resume: Path | None, allow_inexact: bool) -> Training:
+    def _train(
+        self, folder: Path, resume: Path | None, allow_inexact: bool, examples: Examples | None
+    ) -> Training:
         rows = self.micro_rows()
-        examples = self.data.open()
+        examples = self.data.open() if examples is None else examples
         check_examples(type(self.data).__name__, *examples.rows(torch.tensor([0])), self.data.shape)
         stream = self.stream(examples)
         training = Training(
