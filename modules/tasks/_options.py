@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from modules.sampling.generation import Generation
 
 
+LATEST, AUTO = "latest", "auto"
+"""Values of --resume that are no paths: go on from the newest checkpoint; or begin, where there is none."""
+
+
 def add_run_options(parser: argparse._ArgumentGroup) -> None:
     """Options of every task that samples."""
     add = parser.add_argument

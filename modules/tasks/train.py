@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from modules.core.checks import CheckpointError, ConfigurationError, check_integer
 from modules.storage.outputs import Outputs
 from modules.tasks import _sweep
+from modules.tasks._options import AUTO, LATEST
 
 _FILES = ("config.gin", "config.json", "operative.gin", "metrics.jsonl", "curves.png")
 """That a new run writes beside its folders: none of them may be somebody else's."""
@@ -65,6 +66,8 @@ def _run(arguments: argparse.Namespace, folder: Path) -> int:
     from modules.runs.data_record import check_data, told
 
     checkpoint = _checkpoint(arguments, folder)
+    if arguments.resume == AUTO and _is_main():
+        print(f"{folder}: {f'goes on from {checkpoint.name}' if checkpoint else 'begins'}")
     config = _config(arguments, checkpoint)
     if checkpoint and not arguments.allow_changes:
         _check_unchanged(checkpoint, config, arguments.trust_imports)
@@ -91,9 +94,8 @@ def _run(arguments: argparse.Namespace, folder: Path) -> int:
         print(told(trainer.data, examples))
     with _lock(folder, wanted=trainer.runtime.is_main) as locked:
         if locked:
-            if arguments.resume != "latest":
-                _checkpoint(arguments, folder)  # a new folder still: nobody was faster
             if checkpoint is None or _run_of(checkpoint) != folder.absolute():
+                _check_new(folder)  # still: nobody was faster
                 Outputs(folder, "train", _FILES).begin()
             runs.save_config(folder, config)
             record.write(folder)
@@ -136,7 +138,7 @@ def _folder(arguments: argparse.Namespace) -> Path:
     """The run's folder: as told, or that of the checkpoint or of the gin file's name."""
     if arguments.output:
         return Path(arguments.output)
-    if arguments.resume not in (None, "latest"):
+    if arguments.resume not in (None, LATEST, AUTO):
         return _run_of(Path(arguments.resume))
     if arguments.gin:
         return Path("runs") / Path(arguments.gin[-1]).stem
@@ -159,8 +161,10 @@ def _checkpoint(arguments: argparse.Namespace, folder: Path) -> Path | None:
     """The checkpoint to go on from; None for a new run, whose folder must hold none yet."""
     from modules.storage import checkpoints
 
-    if arguments.resume == "latest":
+    if arguments.resume == LATEST or (arguments.resume == AUTO and checkpoints.all_of_run(folder)):
         return checkpoints.latest(folder)
+    if arguments.resume == AUTO:
+        return None
     path = Path(arguments.resume) if arguments.resume else None
     present = checkpoints.all_of_run(folder)
     if path and not path.is_dir():
@@ -173,9 +177,17 @@ def _checkpoint(arguments: argparse.Namespace, folder: Path) -> Path | None:
             )
         return path
     # under several processes the main one may have begun to write already
-    if present and not arguments.dry_run and _is_main():
-        raise CheckpointError(f"{folder} holds a run already: add --resume, or --output another folder")
+    if not arguments.dry_run and _is_main():
+        _check_new(folder)
     return path
+
+
+def _check_new(folder: Path) -> None:
+    """Raise where a folder holds a run."""
+    from modules.storage import checkpoints
+
+    if checkpoints.all_of_run(folder):
+        raise CheckpointError(f"{folder} holds a run already: add --resume, or --output another folder")
 
 
 def _config(arguments: argparse.Namespace, checkpoint: Path | None) -> Config:

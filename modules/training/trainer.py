@@ -11,6 +11,7 @@ import gin
 
 from modules.core.checks import (
     Check,
+    CheckpointError,
     ConfigurationError,
     DivergenceError,
     check_attributes,
@@ -215,6 +216,12 @@ class Trainer:
         )
         if resume is not None:
             training.restore(*checkpoints.load(resume), allow_inexact)
+        steps = self.runtime.gather_objects([training.num_steps_done])
+        if len(set(steps)) > 1:
+            raise CheckpointError(
+                f"the processes would go on from steps {', '.join(map(str, steps))}: they must all see the "
+                f"same files in {folder}: put it on a disk that they share"
+            )
         with run_lock(folder) if self.runtime.is_main else nullcontext():
             self._loop(folder, training, stream, examples, rows)
         return training

@@ -109,6 +109,33 @@ def test_resuming_an_interrupted_run(folder, capsys):
     assert "ENERGY_LR = 0.01" in (folder / "cut" / "config.gin").read_text()
 
 
+def test_one_command_begins_and_goes_on(folder, capsys):
+    """--resume auto, whatever is there: nothing, a start without a checkpoint, a run, a broken one."""
+    assert _launch("--output", "cut", "--resume", "auto", "--dry-run") == 0
+    assert not (folder / "cut").exists()
+    for stop, said in ((2, "cut: begins"), (4, "cut: goes on from step_00000002")):
+        words = ("--set", f"NUM_STEPS={stop}", "--allow-changes")
+        assert _launch("--output", "cut", "--resume", "auto", *words) == 0
+        assert said in capsys.readouterr().out
+        assert checkpoints.latest(folder / "cut").name == f"step_{stop:08d}"
+    rows = [json.loads(line) for line in (folder / "cut" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert launch.main(["--output", "cut", "--resume", "auto"]) == 0  # by the run's own configuration
+
+    # a changed configuration is refused as by --resume; damage is no reason to begin anew
+    assert _launch("--output", "cut", "--resume", "auto", "--set", "ENERGY_LR=0.1") == 2
+    assert "- ENERGY_LR = 0.01; + ENERGY_LR = 0.1" in capsys.readouterr().err
+    for path in checkpoints.of_run(folder / "cut"):
+        (path / "state.json").unlink()
+    assert _launch("--output", "cut", "--resume", "auto") == 2
+    assert "cut has no whole checkpoint" in capsys.readouterr().err
+
+    # killed before its first checkpoint
+    shutil.rmtree(folder / "cut" / "checkpoints")
+    assert _launch("--output", "cut", "--resume", "auto", "--set", "NUM_STEPS=1") == 0
+    assert len((folder / "cut" / "metrics.jsonl").read_text().splitlines()) == 1
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     """A run with checkpoints of steps 1 to 4."""
@@ -199,6 +226,8 @@ def test_missing_state_is_an_error_unless_it_is_allowed(whole, folder, capsys, c
 FAULTS = {
     "nothing to train": ([], "name a gin file"),
     "nothing to resume": (["--resume"], "name the run by --output"),
+    "nothing to resume or begin": (["--resume", "auto"], "name the run by --output"),
+    "nothing to begin": (["--resume", "auto", "--output", "nowhere"], "name a gin file"),
     "a run that there isn't": (["--resume", "--output", "nowhere"], "nowhere has no checkpoint"),
     "a checkpoint that there isn't": (["--resume", "runs/a/checkpoints/step_1"], "there is no such folder"),
     "no checkpoint by its name": (["--resume", "nonsense"], "name RUN/checkpoints/step_N"),
