@@ -16,7 +16,7 @@ from modules.storage.outputs import Outputs
 from modules.tasks import _sweep
 from modules.tasks._options import AUTO, LATEST
 
-_FILES = ("config.gin", "config.json", "operative.gin", "metrics.jsonl", "curves.png")
+_FILES = ("config.gin", "config.json", "data.json", "operative.gin", "metrics.jsonl", "curves.png")
 """That a new run writes beside its folders: none of them may be somebody else's."""
 
 if TYPE_CHECKING:
