@@ -12,6 +12,7 @@ from torch import Tensor
 
 from modules.core.checks import DataError, check_integer, check_shape
 from modules.core.fingerprints import bytes_of
+from modules.data.given import FURTHEST, as_labels
 from modules.data.quantization import to_unit_range
 
 _CHUNK = 256
@@ -140,6 +141,9 @@ class Data(ABC):
 
     def _wrong_values(self, indices: Tensor, images: Tensor, labels: Tensor) -> Iterator[str]:
         name = type(self).__name__
+        if len(self.shape) == 3:
+            for row in (images.flatten(1).abs().amax(1) > FURTHEST).nonzero().flatten().tolist():
+                yield f"{name}: example {indices[row]} has values far beyond [-1, 1], where images lie"
         for row in (~images.flatten(1).isfinite().all(1)).nonzero().flatten().tolist():
             yield f"{name}: example {indices[row]} has values that are not finite"
         outside = (labels < -1) | (labels >= self.num_classes)
@@ -169,6 +173,9 @@ class MemoryExamples(Examples):
     ) -> None:
         if labels is None:
             labels = torch.full((images.shape[0],), -1)
+        if len(labels) != len(images):
+            raise DataError(f"{len(images)} images need as many labels, got {len(labels)}")
+        labels = as_labels(labels, "labels")
         self.images = images
         self.labels = labels.reshape(images.shape[0], -1)
         self.shape = tuple(images.shape[1:])

@@ -15,6 +15,7 @@ from modules.analysis.landscape import log_density
 from modules.core.checks import ConfigurationError, DataError, check_instance, check_integer
 from modules.core.fingerprints import is_the_projects
 from modules.data.base import Data, Examples
+from modules.data.given import as_labels
 from modules.data.points import Points
 from modules.energies.base import Energy
 from modules.evaluation.references import check_classes, check_metrics, fill, prepared, published
@@ -193,6 +194,7 @@ class Evaluator:
         evaluation, runtime = self.evaluation, self.runtime
         if labels is not None and any(metric.takes == "density" for metric in evaluation.metrics):
             raise ConfigurationError("grid_kl compares the densities of all classes: leave --label out")
+        labels = None if labels is None else as_labels(labels, "labels")
         asked = labels
         if labels is None and self.num_classes:
             labels = torch.arange(evaluation.num) % self.num_classes

@@ -22,7 +22,7 @@ from modules.features.cache import cache_folder
 from modules.features.views import Views
 from modules.metrics.base import Metric, PairMetric, SetMetric
 from modules.metrics.rows import Rows
-from modules.metrics.stores import Moments
+from modules.metrics.stores import Moments, check_moments
 from modules.report.protocol import described
 from modules.runtime.runtime import Runtime
 
@@ -87,7 +87,7 @@ def published(path: str | Path) -> Moments:
     path = Path(path).expanduser()
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            mean, covariance = (torch.tensor(arrays[name]).double() for name in ("mu", "sigma"))
+            mean, covariance = (torch.tensor(arrays[name]) for name in ("mu", "sigma"))
     except FileNotFoundError as fault:
         raise DataError(f"there is no file {path}") from fault
     except KeyError as fault:
@@ -95,12 +95,7 @@ def published(path: str | Path) -> Moments:
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as fault:
         reason = str(fault).splitlines()[0][:150]
         raise DataError(f"{path} cannot be read as an .npz without objects: {reason}") from fault
-    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
-        raise DataError(f"{path}: mu must be (d,) and sigma (d, d), got {tuple(mean.shape)}, "
-                        f"{tuple(covariance.shape)}")  # fmt: skip
-    for name, values in (("mu", mean), ("sigma", covariance)):
-        if not values.isfinite().all():
-            raise DataError(f"{path}: {name} holds values that are not finite")
+    check_moments(mean, covariance, f"{path}: ")
     return Moments.of(mean, covariance)
 
 

@@ -20,6 +20,7 @@ from modules.features.base import (
     Extracted,
     Extractor,
     Features,
+    check_bytes,
     check_images,
     frozen,
     loaded,
@@ -71,6 +72,7 @@ class InceptionV3(Extractor):
 
         @torch.no_grad()
         def extract(images: Tensor) -> Extracted:
+            check_bytes(images)
             return Extracted(*network(images.expand(-1, 3, -1, -1)))
 
         resize = "299x299, bilinear as TensorFlow 1, no antialiasing"

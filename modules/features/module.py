@@ -27,6 +27,7 @@ from modules.features.base import (
     Extracted,
     Extractor,
     Features,
+    check_bytes,
     check_images,
     digest,
     frozen,
@@ -101,6 +102,7 @@ class ModuleFeatures(Extractor):
 
         @torch.no_grad()
         def run(images: Tensor) -> Tensor:
+            check_bytes(images)
             x = images.float() / 255
             if self.size is not None:
                 x = interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)

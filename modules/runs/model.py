@@ -7,11 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from modules.core.checks import ConfigurationError, check_integer, nearest
 from modules.data.base import Data
+from modules.data.given import as_labels
 from modules.energies.base import Energy
 from modules.guidance.classifier_free import ClassifierFreeGuidance
 from modules.initializers.base import Initializer
@@ -65,13 +65,13 @@ class Model(ABC):
         """Labels (num,) from one or many, checked against the model; None: None.
 
         Raises:
-            ConfigurationError: a class that the model has not, or not as many as images.
+            ConfigurationError: a class that the model has not, no whole number, or not as many as images.
         """
         if label is None:
             return None
         self._need_labels()
         known = self.energy.num_classes
-        asked = torch.as_tensor(label, dtype=torch.int64)
+        asked = as_labels(label)
         asked = asked.expand(num) if asked.ndim == 0 else asked
         if asked.shape != (num,):
             raise ConfigurationError(f"{num} labels are needed, or one for all; got {asked.numel()}")

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import gin
+import torch
 
 from modules.core.checks import (
     Check,
@@ -22,6 +23,7 @@ from modules.core.checks import (
     optional,
 )
 from modules.data.base import Data, Examples
+from modules.data.given import check_examples
 from modules.data.stream import TrainingStream
 from modules.evaluation.evaluation import Evaluation
 from modules.methods.base import Method
@@ -205,6 +207,7 @@ class Trainer:
     ) -> Training:
         rows = self.micro_rows()
         examples = self.data.open() if examples is None else examples
+        check_examples(type(self.data).__name__, *examples.rows(torch.tensor([0])), self.data.shape)
         stream = self.stream(examples)
         training = Training(
             self.method,
