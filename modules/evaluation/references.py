@@ -25,6 +25,7 @@ from modules.metrics.rows import Rows
 from modules.metrics.stores import Moments, Sums
 from modules.report.protocol import described
 from modules.runtime.runtime import Runtime
+from modules.storage import durable
 
 SCHEMA = 1
 _BLOCK = 2**12  # rows looked at at once
@@ -193,4 +194,4 @@ def _save(path: Path, state: dict[str, np.ndarray]) -> None:
             np.savez(part, allow_pickle=False, **state)
         part.rename(path)
     except OSError:
-        part.unlink(missing_ok=True)
+        durable.discard(part)
