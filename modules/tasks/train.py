@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from modules.core.checks import CheckpointError, ConfigurationError, check_integer
@@ -103,20 +104,21 @@ def _run(arguments: argparse.Namespace, folder: Path) -> int:
     if training.stop_code and training.num_steps_done < trainer.num_steps:
         if trainer.runtime.is_main:
             done = f"stopped by a signal after step {training.num_steps_done:,}, which is saved"
-            command = f"python launch.py --output {folder} --resume{_code(config)}"
+            command = f"python launch.py --output {quote(str(folder))} --resume{_code(config)}"
             print(f"{done}; go on: {command}", file=sys.stderr)
         trainer.runtime.finish()
         return training.stop_code
     if trainer.runtime.is_main:
         print(f"{folder}: samples/, curves.png, metrics.jsonl, checkpoints/")
-        print(f"sample it: python launch.py --task generate --run {folder} --num 64{_code(config)}")
+        run = quote(str(folder))
+        print(f"sample it: python launch.py --task generate --run {run} --num 64{_code(config)}")
     trainer.runtime.finish()
     return 0
 
 
 def _code(config: Config) -> str:
     """The options by which the run folder's code is let in again."""
-    imports = "".join(f" --import {name}" for name in config.imports)
+    imports = "".join(f" --import {quote(name)}" for name in config.imports)
     return f"{imports}{' --trust-imports' if config.names_code else ''}"
 
 
