@@ -25,6 +25,7 @@ from modules.metrics.rows import Rows
 from modules.metrics.stores import Moments, check_moments
 from modules.report.protocol import described
 from modules.runtime.runtime import Runtime
+from modules.storage import durable
 
 SCHEMA = 2  # of the files, and of what this package's own code puts into them
 _BLOCK = 2**12  # rows looked at at once
@@ -186,4 +187,4 @@ def _save(path: Path, state: dict[str, np.ndarray]) -> None:
             np.savez(part, allow_pickle=False, **state)
         part.rename(path)
     except OSError:
-        part.unlink(missing_ok=True)
+        durable.discard(part)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import gin
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -29,6 +30,7 @@ from modules.features.base import (
 )
 from modules.features.cache import cache_folder
 from modules.features.inception import InceptionNetwork
+from modules.storage import durable
 
 URL = (
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
@@ -112,7 +114,7 @@ def _fetched() -> Path:
         torch.hub.download_url_to_file(URL, str(part), hash_prefix=HASH, progress=False)
         part.rename(path)
     except (OSError, RuntimeError) as fault:  # an URLError is an OSError, a wrong hash a RuntimeError
-        part.unlink(missing_ok=True)
+        durable.discard(part)
         reason = " ".join(str(fault).split())[:200]
         raise CheckpointError(f"the Inception weights cannot be fetched ({reason}): {advice}") from fault
     return path
@@ -126,10 +128,13 @@ def _fitting(path: Path) -> dict[str, Tensor]:
     if kept.exists():
         return _checked(read_weights(kept), path)
     tensors = _checked(read_weights(path), path)
-    kept.parent.mkdir(parents=True, exist_ok=True)
     part = kept.with_name(f".{kept.name}.{os.getpid()}")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, part)
-    part.rename(kept)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.contiguous() for k, v in tensors.items()}, part)
+        part.rename(kept)
+    except (OSError, SafetensorError):  # a cache that can't be written is no fault
+        durable.discard(part)
     return tensors
 
 

@@ -28,6 +28,16 @@ _starting = threading.Lock()
 """Held while accelerate makes its state, which is a whole process's."""
 
 
+def _check_environment() -> None:
+    """Raise where accelerate was asked to share networks out, which only works on its own wrappers."""
+    for name in ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG", "SAGEMAKER"):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("1", "true", "yes", "y", "on", "t"):
+            raise ConfigurationError(
+                f"ACCELERATE_USE_{name} is set: every process holds whole networks here; unset it, or choose "
+                "no such plugin in `accelerate config`"
+            )
+
+
 @gin.register
 class Runtime:
     """Where and in which precision things run; one for a process.
@@ -83,6 +93,7 @@ class Runtime:
         """accelerate's handle, made on first use, so that building a configuration starts nothing."""
         if self._accelerator is None:
             # its precision is shared by a whole process; ours is this object's (see autocast)
+            _check_environment()
             group = InitProcessGroupKwargs(timeout=timedelta(seconds=self.peer_timeout))
             with _starting:
                 found = Accelerator(mixed_precision="no", kwargs_handlers=[group])
@@ -213,8 +224,11 @@ class Runtime:
                 torch.cuda.manual_seed(number)
             yield
 
-    def start_trackers(self, folder: Path) -> None:
-        """Start accelerate's trackers below `folder`; called on the main process."""
+    def start_trackers(self, folder: Path, step: int) -> None:
+        """Start accelerate's trackers below `folder`, at a step; called on the main process.
+
+        What TensorBoard was told of later steps before, as of a run that was killed there, it forgets.
+        """
         self.accelerator.project_configuration.set_directories(str(folder))
         found = filter_trackers(list(self.trackers), str(folder))
         missing = set(self.trackers) - {str(tracker) for tracker in found}
@@ -222,7 +236,8 @@ class Runtime:
             name = min(missing)
             raise ConfigurationError(f"Runtime.trackers: the package of {name!r} is missing: install it")
         self.accelerator.log_with = found
-        self.accelerator.init_trackers("tensorboard")
+        purge = {"tensorboard": {"purge_step": step + 1}}
+        self.accelerator.init_trackers("tensorboard", init_kwargs=purge)
 
     def track(self, values: Mapping[str, float], step: int) -> None:
         """Send numbers to the trackers."""

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from modules.core.checks import CheckpointError, ConfigurationError, check_integer
@@ -16,7 +17,7 @@ from modules.storage.outputs import Outputs
 from modules.tasks import _sweep
 from modules.tasks._options import AUTO, LATEST
 
-_FILES = ("config.gin", "config.json", "operative.gin", "metrics.jsonl", "curves.png")
+_FILES = ("config.gin", "config.json", "data.json", "operative.gin", "metrics.jsonl", "curves.png")
 """That a new run writes beside its folders: none of them may be somebody else's."""
 
 if TYPE_CHECKING:
@@ -103,20 +104,21 @@ def _run(arguments: argparse.Namespace, folder: Path) -> int:
     if training.stop_code and training.num_steps_done < trainer.num_steps:
         if trainer.runtime.is_main:
             done = f"stopped by a signal after step {training.num_steps_done:,}, which is saved"
-            command = f"python launch.py --output {folder} --resume{_code(config)}"
+            command = f"python launch.py --output {quote(str(folder))} --resume{_code(config)}"
             print(f"{done}; go on: {command}", file=sys.stderr)
         trainer.runtime.finish()
         return training.stop_code
     if trainer.runtime.is_main:
         print(f"{folder}: samples/, curves.png, metrics.jsonl, checkpoints/")
-        print(f"sample it: python launch.py --task generate --run {folder} --num 64{_code(config)}")
+        run = quote(str(folder))
+        print(f"sample it: python launch.py --task generate --run {run} --num 64{_code(config)}")
     trainer.runtime.finish()
     return 0
 
 
 def _code(config: Config) -> str:
     """The options by which the run folder's code is let in again."""
-    imports = "".join(f" --import {name}" for name in config.imports)
+    imports = "".join(f" --import {quote(name)}" for name in config.imports)
     return f"{imports}{' --trust-imports' if config.names_code else ''}"
 
 

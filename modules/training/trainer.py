@@ -271,6 +271,8 @@ class Trainer:
                     measured |= inspection.sample()
                 if self.evaluation and self.is_due(self.evaluation.every, done) and not stopping:
                     measured |= inspection.evaluate()
+                if stopping or any(self.is_due(every, done) for every in self._saving()):
+                    diary.note_unlogged()
                 if self.best and self.best.metric in measured:
                     training.best = self.best.after(training.best, done, measured[self.best.metric])
                 if training.is_best and self.runtime.is_main:  # first: what is saved below says it is kept
@@ -296,6 +298,10 @@ class Trainer:
     def is_due(self, every: int, step: int) -> bool:
         """Whether what happens every so many steps, and at the end, happens after `step` steps; 0: never."""
         return every > 0 and (step % every == 0 or step == self.num_steps)
+
+    def _saving(self) -> list[int]:
+        """How often a checkpoint may be saved: whether a step is the best, the main process alone knows."""
+        return [self.save_every, self.sample_every, self.evaluation.every if self.evaluation else 0]
 
     def save(self, folder: Path, training: Training, examples: Examples) -> None:
         """Write a checkpoint, then delete the ones beyond `keep`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -66,6 +67,13 @@ def test_a_gin_file_gives_the_run_its_name(folder, capsys):
     assert _launch("--set", "NUM_STEPS=1") == 0
     assert checkpoints.latest(folder / "runs" / "tiny").name == "step_00000001"
     assert "--task generate --run runs/tiny" in capsys.readouterr().out
+
+
+def test_the_next_command_is_one_that_a_shell_takes(folder, capsys):
+    assert _launch("--set", "NUM_STEPS=1", "--output", "my runs/a'b") == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("sample it: ")]
+    words = shlex.split(line.removeprefix("sample it: "))
+    assert words[words.index("--run") + 1] == "my runs/a'b"
 
 
 def test_resuming_an_interrupted_run(folder, capsys):
