@@ -101,9 +101,8 @@ def _syntax_fault(
     error: SyntaxError | tokenize.TokenError, text: str, name: str, line: int | None
 ) -> ConfigurationError:
     lines = text.splitlines()
-    if (odd := _lookalike(text)) is not None and (
-        line is None or odd[0] == (getattr(error, "lineno", None) or line)
-    ):
+    at = (error.lineno if isinstance(error, SyntaxError) else None) or line
+    if (odd := _lookalike(text)) is not None and (line is None or odd[0] == at):
         place = Location(name, None if line is None else odd[0])
         return ConfigurationError(f"{place}: {odd[1]}: type it anew: {lines[odd[0] - 1].strip()[:100]}")
     if isinstance(error, tokenize.TokenError):

@@ -166,7 +166,7 @@ def load(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     state = read_state(path, manifest)
     if step_of(path) not in (-1, state["step"]):
         raise CheckpointError(
-            f"{path} is the checkpoint of step {state['step']}: it was renamed; give it its own name again"
+            f"{path} holds step {state['step']}: it was renamed; give it its own name again"
         )
     tensors = {name: read_tensors(path / f"{name}.safetensors") for name in state["groups"]}
     return tensors, state

@@ -243,7 +243,7 @@ def test_a_renamed_checkpoint_is_not_taken_for_the_newest(tmp_path, caplog):
     for step in (1, 2):
         checkpoints.save(checkpoints.path_of(tmp_path, step), {}, {"step": step})
     checkpoints.path_of(tmp_path, 1).rename(checkpoints.path_of(tmp_path, 9))
-    with pytest.raises(CheckpointError, match="step_00000009 is the checkpoint of step 1: it was renamed"):
+    with pytest.raises(CheckpointError, match="step_00000009 holds step 1: it was renamed"):
         checkpoints.load(checkpoints.path_of(tmp_path, 9))
     assert checkpoints.latest(tmp_path) == checkpoints.path_of(tmp_path, 2)
     assert "passed over a broken checkpoint for step_00000002" in caplog.text
