@@ -42,8 +42,11 @@ from modules.methods.one_energy import OneEnergy
 from modules.methods.recovery import RecoveryLikelihood
 from modules.metrics.base import Metric
 from modules.runtime.runtime import Runtime
+from modules.samplers.adjusted_langevin import AdjustedLangevin
 from modules.samplers.base import Sampler
+from modules.samplers.hamiltonian import Hamiltonian
 from modules.samplers.langevin import Langevin
+from modules.samplers.underdamped import UnderdampedLangevin
 from modules.sampling.generation import Generation
 from modules.sampling.inpainting import Inpainting
 from modules.schedules.base import Schedule
@@ -71,7 +74,12 @@ SCHEDULES: dict[type, Callable[[], Schedule]] = {
     LinearSchedule: lambda: LinearSchedule(6, beta_min=0.01, beta_max=0.5),
     ContinuousSchedule: ContinuousSchedule,
 }
-SAMPLERS: dict[type, Callable[[], Sampler]] = {Langevin: lambda: Langevin(60)}
+SAMPLERS: dict[type, Callable[[], Sampler]] = {
+    Langevin: lambda: Langevin(60),
+    AdjustedLangevin: lambda: AdjustedLangevin(60, num_warmup=60),
+    Hamiltonian: lambda: Hamiltonian(30, num_warmup=60),
+    UnderdampedLangevin: lambda: UnderdampedLangevin(60, num_warmup=60),
+}
 GUIDANCES: dict[type, Callable[[], Guidance]] = {
     NoGuidance: NoGuidance,
     ClassifierFreeGuidance: lambda: ClassifierFreeGuidance(0.7),

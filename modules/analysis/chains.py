@@ -27,7 +27,7 @@ class LongChains:
 
     energy: (r, n), U of what the chain follows. displacement: (r, n), root-mean-square of y - y⁰.
     frames: (k, n, *shape), x_s at `frame_records` (k,). start, end: (n, *shape), the first and last x_s
-    denoised by Tweedie's formula, for a judge.
+    denoised by Tweedie's formula, for a judge. acceptance: (n,), share of steps taken; None: all are.
     """
 
     t: int
@@ -37,6 +37,7 @@ class LongChains:
     frame_records: list[int]
     start: Tensor
     end: Tensor
+    acceptance: Tensor | None = None
 
     def rows(self, order: Tensor) -> LongChains:
         """Some of the chains, (m,) indices."""
@@ -48,6 +49,7 @@ class LongChains:
             self.frame_records,
             self.start[order],
             self.end[order],
+            None if self.acceptance is None else self.acceptance[order],
         )
 
 
@@ -62,6 +64,9 @@ def join(parts: Sequence[LongChains]) -> LongChains:
         one.frame_records,
         torch.cat([p.start for p in parts]),
         torch.cat([p.end for p in parts]),
+        None
+        if one.acceptance is None
+        else torch.cat([p.acceptance for p in parts if p.acceptance is not None]),
     )
 
 
@@ -101,10 +106,17 @@ def at_level(
         return (x - expand_as(transition.sigma_s**2, x) * slope) / expand_as(transition.alpha_s, x)
 
     y = first = scale * x_s
+    step_size = transition.step_size
     shown = sorted({round(i * num_records / max(1, num_frames - 1)) for i in range(num_frames)})
     energies, displacements, frames = [potential(y)], [torch.zeros_like(transition.step_size)], [x_s]
+    accepted: list[Tensor] = []
     for record in range(1, num_records + 1):
-        y = sampler.sample(potential, y, transition.step_size, noise.child(f"record {record}")).y
+        chain = sampler.sample(potential, y, step_size, noise.child(f"record {record}"))
+        y = chain.y
+        if record == 1:  # what a warm-up found is kept, so that the law that is watched is the chain's own
+            sampler, step_size = sampler.settled(), step_size if chain.step_size is None else chain.step_size
+        if chain.acceptance is not None:
+            accepted.append(chain.acceptance)
         energies.append(potential(y))
         displacements.append(norm_per_sample(y - first) / y[0].numel() ** 0.5)
         if record in shown:
@@ -118,6 +130,7 @@ def at_level(
         shown,
         denoised(x_s).cpu(),
         denoised(y / scale).cpu(),
+        torch.stack(accepted).mean(0).cpu() if accepted else None,
     )
 
 
