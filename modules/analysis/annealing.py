@@ -23,17 +23,17 @@ _TUNED_BY = 0.5  # how much ln h moves for a unit of acceptance beside the targe
 class StandardNormal:
     """U = ½||x||² + D/2 log 2π = -log N(x; 0, I)."""
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, y: Tensor) -> Tensor:
         """U (b,)."""
-        return 0.5 * sum_per_sample(x**2) + 0.5 * x[0].numel() * math.log(2 * math.pi)
+        return 0.5 * sum_per_sample(y**2) + 0.5 * y[0].numel() * math.log(2 * math.pi)
 
-    def grad(self, x: Tensor) -> Tensor:
-        """x."""
-        return x.detach()
+    def grad(self, y: Tensor) -> Tensor:
+        """y."""
+        return y.detach()
 
-    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """U (b,) and x."""
-        return self(x.detach()), x.detach()
+    def value_and_grad(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """U (b,) and y."""
+        return self(y.detach()), y.detach()
 
 
 class Bridge:
@@ -42,19 +42,19 @@ class Bridge:
     def __init__(self, first: Potential, second: Potential, share: float) -> None:
         self._first, self._second, self._share = first, second, share
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, y: Tensor) -> Tensor:
         """U (b,)."""
-        return (1 - self._share) * self._first(x) + self._share * self._second(x)
+        return (1 - self._share) * self._first(y) + self._share * self._second(y)
 
-    def grad(self, x: Tensor) -> Tensor:
-        """∇U, shaped like x."""
-        return self.value_and_grad(x)[1]
+    def grad(self, y: Tensor) -> Tensor:
+        """∇U, shaped like y."""
+        return self.value_and_grad(y)[1]
 
-    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def value_and_grad(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """U (b,) and ∇U."""
         if self._share == 1:
-            return self._second.value_and_grad(x)
-        (u, du), (v, dv) = self._first.value_and_grad(x), self._second.value_and_grad(x)
+            return self._second.value_and_grad(y)
+        (u, du), (v, dv) = self._first.value_and_grad(y), self._second.value_and_grad(y)
         return (1 - self._share) * u + self._share * v, (1 - self._share) * du + self._share * dv
 
 

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = exports(
         "frozen": "FreezableEnergy FrozenEnergy",
         "mlp": "MLPEnergy",
         "image": "ImageEnergy NetworkEnergy",
+        "marginal": "MarginalPotential",
         "normalized": "NormalizedEnergy",
         "recovery": "RecoveryPotential energy_and_grad",
         "unet": "UNetEnergy",

@@ -22,16 +22,16 @@ class MarginalPotential:
         self._energy = energy
         self._scale, self._inverse = transition.y_scale, 1 / transition.energy_scale
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """U (b,)."""
-        return self._energy(expand_as(self._scale, x) * x) * self._inverse
+    def __call__(self, y: Tensor) -> Tensor:
+        """U (b,) of x_s = y."""
+        return self._energy(expand_as(self._scale, y) * y) * self._inverse
 
-    def grad(self, x: Tensor) -> Tensor:
-        """∇U, shaped like x, detached."""
-        return self.value_and_grad(x)[1]
+    def grad(self, y: Tensor) -> Tensor:
+        """∇U, shaped like y, detached."""
+        return self.value_and_grad(y)[1]
 
     @torch.no_grad()
-    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def value_and_grad(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """U (b,) and ∇U, detached."""
-        value, slope = energy_and_grad(self._energy, expand_as(self._scale, x) * x)
-        return value * self._inverse, slope * expand_as(self._scale * self._inverse, x)
+        value, slope = energy_and_grad(self._energy, expand_as(self._scale, y) * y)
+        return value * self._inverse, slope * expand_as(self._scale * self._inverse, y)

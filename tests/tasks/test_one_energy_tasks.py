@@ -15,19 +15,8 @@ from modules import runs
 from modules.core.checks import ConfigurationError
 from modules.energies.normalized import NormalizedEnergy
 from modules.storage import checkpoints
-from tests.tiny import ONE
 
 torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def one_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a class-conditional run of four steps, chains from the third on."""
-    folder = tmp_path_factory.mktemp("one")
-    (folder / "one.gin").write_text(ONE)
-    command = ["--gin", str(folder / "one.gin"), "--set", "NUM_CLASSES=10", "--output", str(folder / "run")]
-    assert launch.main(command) == 0
-    return folder / "run"
 
 
 def _task(name: str, run: Path, output: Path, *options: str) -> int:
