@@ -15,7 +15,7 @@ from modules.core.checks import ConfigurationError, check_choice, check_integer
 from modules.evaluation.evaluation import Evaluation
 from modules.features.base import Extractor
 from modules.methods.base import Method
-from modules.runs import composition, inpainting, interpolation, likelihood
+from modules.runs import composition, inpainting, interpolation, likelihood, restoration
 from modules.runs.folder import is_bound
 from modules.runs.model import Model
 from modules.runtime.runtime import Runtime
@@ -45,6 +45,7 @@ class Run(Model):
     inpaint = inpainting.inpaint
     interpolate = interpolation.interpolate
     log_prob = likelihood.log_prob
+    restore = restoration.restore
     composed_with = composition.composed_with
     with_conditions = composition.with_conditions
 
