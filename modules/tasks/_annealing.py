@@ -166,7 +166,8 @@ class _Kept:
             with safe_open(path, "pt") as file:
                 if (file.metadata() or {}).get("key") != self.key:
                     return None
-                return {name: file.get_tensor(name) for name in file.keys()}
+                names = list(file.keys())
+                return {name: file.get_tensor(name) for name in names}
         except (OSError, SafetensorError) as fault:
             raise CheckpointError(f"{path} cannot be read: {fault}: delete it") from fault
 

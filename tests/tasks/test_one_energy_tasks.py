@@ -158,6 +158,8 @@ def test_detection_by_likelihood(one_run, tmp_path):
         "--score",
         "LikelihoodScore",
         "--score",
+        "TypicalityScore",
+        "--score",
         "DenoisingScore",
     ]
     assert _task("detect", one_run, tmp_path, *options) == 0
@@ -165,6 +167,18 @@ def test_detection_by_likelihood(one_run, tmp_path):
         rows = list(csv.DictReader(file))
     found = torch.tensor([float(row["LikelihoodScore"]) for row in rows])
     assert len(rows) == 40 and found.isfinite().all() and found.std() > 0
+    # typicality: the distance from one number, which is near the inliers' mean
+    far = torch.tensor([float(row["TypicalityScore"]) for row in rows])
+    both = [(found - far), (found + far)]  # H, where U is above it, and where it is below
+    entropy = both[0][far.argmax()] if found[far.argmax()] > found.mean() else both[1][far.argmax()]
+    torch.testing.assert_close((found - entropy).abs(), far, rtol=1e-3, atol=1e-2)
+    assert abs(entropy - found[:20].mean()) < 4 * found[:20].std()
+    areas = (tmp_path / "areas.md").read_text().splitlines()
+    assert areas[0] == "| AUROC against | uniform |" and [line.split("`")[1] for line in areas[2:]] == [
+        "LikelihoodScore",
+        "TypicalityScore",
+        "DenoisingScore",
+    ]
     assert torch.tensor([float(row["DenoisingScore"]) for row in rows]).isfinite().all()
 
 
