@@ -43,7 +43,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _measure(arguments: argparse.Namespace) -> None:
-    judge, distance = Judge.fit(), _distance()
+    judge, distance = Judge.fit(), digits_distance()
     print(f"real held-out digits: recognised {judge.recognised_real:.3f}")
     for seed in arguments.seeds:
         trainer = progress.build(arguments, seed)
@@ -60,7 +60,7 @@ def _measure(arguments: argparse.Namespace) -> None:
                 progress.record(arguments, FIGURES, figures, {**place, "walk": walk})
 
 
-def _distance() -> Callable[[Tensor], float]:
+def digits_distance() -> Callable[[Tensor], float]:
     """The Fréchet distance of digits (n, 1, 8, 8) to the training digits, in the classifier's features."""
     features = DigitsClassifier().open((1, 8, 8), torch.device("cpu"))
 

@@ -8,7 +8,7 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.core.checks import check_choice, check_compiler, check_integer, check_number
+from modules.core.checks import check_bool, check_choice, check_compiler, check_integer, check_number
 from modules.core.tensors import expand_as, norm_per_sample
 from modules.core.types import Chain, NoiseSource, Potential, Scaled
 from modules.samplers.base import Sampler
@@ -60,6 +60,9 @@ class Langevin(Sampler):
             sample, in the data's unit; a longer one is shortened to it. None: as it comes.
         clamp: the largest |x_s| of an element, x_s = y/√α_t, to which a larger one is set after every step: 1
             in the published code's switch for guided chains, off there too. None: as it comes.
+        corrected: noise times √(1 - m²/4), so that of a Gaussian of width s the variance stays what it is; as
+            it comes it grows to 1/(1 - m²/4) of it, wherever the potential is as narrow as the step thinks.
+            Long steps of few-step chains live by it where s is that width (spec §13); m below 2.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Langevin(Sampler):
         compile: str | None = None,
         max_drift: float | None = None,
         clamp: float | None = None,
+        corrected: bool = False,
     ) -> None:
         check_integer("Langevin.num_steps", num_steps, low=0)
         check_number("Langevin.noise_scale", noise_scale, low=0)
@@ -79,7 +83,11 @@ class Langevin(Sampler):
             check_compiler("Langevin.compile")
         if max_drift is not None:
             check_number("Langevin.max_drift", max_drift, above=0)
+        check_bool("Langevin.corrected", corrected)
+        if corrected:
+            check_number("Langevin.step_factor, where corrected,", step_factor, above=0, below=2)
         self.num_steps, self.noise_scale, self.step_factor = num_steps, noise_scale, step_factor
+        self.corrected = corrected
         if clamp is not None:
             check_number("Langevin.clamp", clamp, above=0)
         self.compile, self.max_drift, self.clamp = compile, max_drift, clamp
@@ -94,7 +102,8 @@ class Langevin(Sampler):
         fewer = lengthen and 0 < num_steps < self.num_steps
         nearest = min(STEP_FACTORS, key=lambda known: abs(known - num_steps))
         factor = self.step_factor * (STEP_FACTORS[nearest] if fewer else 1.0)
-        return Langevin(num_steps, self.noise_scale, factor, self.compile, self.max_drift, self.clamp)
+        kept = (self.compile, self.max_drift, self.clamp, self.corrected)
+        return Langevin(num_steps, self.noise_scale, factor, *kept)
 
     @torch.no_grad()
     def sample(
@@ -109,6 +118,8 @@ class Langevin(Sampler):
         start = y = y.detach()
         step = expand_as(self.step_factor * step_size, y)
         drift, spread = 0.5 * step**2, self.noise_scale * step
+        if self.corrected:
+            spread = spread * (1 - self.step_factor**2 / 4) ** 0.5
         if free is not None:
             drift, spread = drift * free, spread * free
         bound = None if self.clamp is None else self._bound(self.clamp, potential, y, free)

@@ -121,18 +121,23 @@ def test_score_and_level_losses_at_recorded_noise() -> None:
     assert torch.equal(out.t, ContinuousSchedule().transition_of(logsnr))
 
 
-def test_recovery_at_recorded_noise() -> None:
+@pytest.mark.parametrize("strides", [None, 3])
+def test_recovery_at_recorded_noise(strides: int | None) -> None:
     """E⁺ - E⁻ with the pair, the proposal and both steps of the chain written out from spec §13.
 
-    E = 0.4||x||² has ∇E = 0.8 x: x̂ = (x_t - 0.8σ̄_t x_t)/√ᾱ_t, clamped at 1.1.
+    E = 0.4||x||² has ∇E = 0.8 x: x̂ = (x_t - 0.8σ̄_t x_t)/√ᾱ_t, clamped at 1.1. On the run's ladder of 6
+    levels, or in longer strides.
     """
     energy = Quadratic()
     with torch.no_grad():
         energy.b.zero_()
-    method = _method(energy, score=None, level_score=None, recovery=RecoveryContrast(weight=3.0))
+    parts = {"score": None, "level_score": None, "recovery": RecoveryContrast(weight=3.0)}
+    method = _method(energy, chain_levels=strides, **parts)
     out = _step(method, 0)
     x, _, _, logsnr, _, _ = _known(_noise())
-    c = method.schedule.transition(method.schedule.transition_of(logsnr), torch.float64)
+    assert torch.equal(out.t, ContinuousSchedule(6).transition_of(logsnr))
+    ladder = ContinuousSchedule(strides or 6)
+    c = ladder.transition(ladder.transition_of(logsnr), torch.float64)
     c = c.map(lambda v: v[:, None])
     pair = _noise().child("recovery")
     x_s = c.alpha_s * x + c.sigma_s * pair.normal("eps", (2,))
@@ -317,6 +322,7 @@ REFUSED = {
     ),
     "another law": (lambda: _method(levels=3), "OneEnergy.levels must be"),
     "a loss of another kind": (lambda: _method(score=RecoveryContrast()), "OneEnergy.score must be"),
+    "no strides": (lambda: _method(chain_levels=0), "OneEnergy.chain_levels must be"),
     "dropout": (lambda: _method(label_dropout=1.5), "OneEnergy.label_dropout must be"),
 }  # fmt: skip
 

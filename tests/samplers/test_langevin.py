@@ -42,6 +42,31 @@ def _steps(count: int, size: float) -> Tensor:
     return torch.full((count,), size, dtype=torch.float64)
 
 
+@pytest.mark.parametrize("factor", [0.5, 1.0, 1.4])
+def test_a_corrected_step_keeps_a_gaussian_of_its_width(factor: float) -> None:
+    """Variance s² stays s² from the first step on; of a quarter of the precision it ends below.
+
+    One step from the law itself, 20,000 chains; and 40 steps, where (1 - m²/4)/(1 - m²λs²/4) of it is left.
+    """
+    count, s = 20_000, 0.2
+    precision = torch.tensor([25.0, 6.25]).double()
+    sampler = Langevin(1, step_factor=factor, corrected=True)
+    start = _noise(count, 1).normal("start", (2,)) / precision.sqrt()
+    potential, steps = Quadratic(torch.diag(precision)), _steps(count, s)
+    y = sampler.sample(potential, start, steps, _noise(count)).y
+    assert abs(25 * y[:, 0].var() - 1) < 4 * math.sqrt(2 / count)
+    y = Langevin(40, step_factor=factor, corrected=True).sample(potential, start, steps, _noise(count)).y
+    wanted = (1 - factor**2 / 4) / (1 - factor**2 / 16) / precision[1]
+    assert abs(25 * y[:, 0].var() - 1) < 4 * math.sqrt(2 / count)
+    assert abs(y[:, 1].var() / wanted - 1) < 4 * math.sqrt(2 / count)
+
+
+def test_fewer_steps_are_corrected_too() -> None:
+    assert Langevin(10, step_factor=0.5, corrected=True).shortened(5, lengthen=False).corrected
+    with pytest.raises(ConfigurationError, match=r"step_factor, where corrected, must be below 2, got 2.4"):
+        Langevin(10, step_factor=1.2, corrected=True).shortened(5)
+
+
 @pytest.mark.parametrize("scale", [1.0, 0.6])
 def test_stationary_variance(scale: float) -> None:
     """η²/(λ(1 - s²λ/4)), at s²λ of 0.04, 0.4, 1 and 2, where the last factor is 1.01, 1.11, 1.33 and 2.
