@@ -5,6 +5,7 @@ from modules.core.lazy import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
+        "alternatives": "AnyOf ButNot",
         "analytic": "GaussianEnergy MixtureEnergy",
         "base": "Energy",
         "dense_resnet": "DenseResNet",

@@ -48,6 +48,9 @@ class Run(Model):
     restore = restoration.restore
     composed_with = composition.composed_with
     with_conditions = composition.with_conditions
+    mixed_with = composition.mixed_with
+    with_any = composition.with_any
+    without = composition.without
 
     def __init__(self, folder: Path, built: config.Config, checkpoint: Path, weights: str) -> None:
         check_choice("weights", weights, ("ema", "live"))

@@ -118,6 +118,30 @@ def test_composition_of_conditions_and_of_runs(one_run, tmp_path):
     assert any(tmp_path.iterdir())
 
 
+def test_mixtures_and_exclusions(one_run, tiny_run, tmp_path, capsys):
+    """A mixture of one is it; of a class with itself too; the other forms are samples of their own."""
+    run = runs.load(one_run)
+    by_class = run.generate(3, label=3).x
+    torch.testing.assert_close(run.with_any([3, 3], [1.0, 2.0]).generate(3).x, by_class, rtol=1e-3, atol=1e-3)
+    twice = run.mixed_with([runs.load(one_run)], [1.0, 1.0])
+    torch.testing.assert_close(twice.generate(3, label=3).x, by_class, rtol=1e-3, atol=1e-3)
+    rest = run.without(3, strength=2.0).generate(3).x
+    assert rest.isfinite().all() and not torch.equal(rest, run.generate(3).x)
+    for options in (["--labels", "3", "5", "--mix"], ["--without", "3"]):
+        assert _task("compose", one_run, tmp_path / options[0], "--num", "3", *options) == 0
+    written = json.loads((tmp_path / "--labels" / "compose.json").read_text())
+    assert written["mixture"] and written["without"] is None
+    capsys.readouterr()
+    for options, words in (
+        (["--mix"], "--task compose needs"),
+        (["--labels", "3", "--without", "5"], "leave --labels and --with out"),
+        (["--labels", "3", "5", "--mix"], "mixtures need a run whose energy proposes by itself"),
+    ):
+        assert _task("compose", tiny_run, tmp_path / "no", *options) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and words in error
+
+
 TASKS = {
     "inpaint": ["--num", "2", "--completions", "2", "--mask", "left", "--label", "own", "--ladder", "4"],
     "interpolate": ["--num", "2", "--frames", "3"],
