@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = exports(
         "detection": "scores separation",
         "landscape": "Plane line log_density plane",
         "likelihood": "by_denoising by_evaluation bits_per_dim",
+        "mixing": "autocorrelation_time",
         "verdict": "Verdict judge_chains",
     },
 )

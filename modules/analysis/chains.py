@@ -26,8 +26,8 @@ class LongChains:
     """n chains at one transition, recorded r times at equal distances (the start first); on the CPU.
 
     energy: (r, n), U of what the chain follows. displacement: (r, n), root-mean-square of y - y⁰.
-    frames: (k, n, *shape), x_s at `frame_records` (k,). start, end: (n, *shape), the first and last x_s
-    denoised by Tweedie's formula, for a judge. acceptance: (n,), share of steps taken; None: all are.
+    frames: (k, n, *shape), x_s at `frame_records` (k,). clean: like them, x_s denoised by Tweedie's formula,
+    for a judge; start and end are its first and last. acceptance: (n,), share of steps taken; None: all.
     """
 
     t: int
@@ -35,9 +35,18 @@ class LongChains:
     displacement: Tensor
     frames: Tensor
     frame_records: list[int]
-    start: Tensor
-    end: Tensor
+    clean: Tensor
     acceptance: Tensor | None = None
+
+    @property
+    def start(self) -> Tensor:
+        """(n, *shape), denoised."""
+        return self.clean[0]
+
+    @property
+    def end(self) -> Tensor:
+        """(n, *shape), denoised."""
+        return self.clean[-1]
 
     def rows(self, order: Tensor) -> LongChains:
         """Some of the chains, (m,) indices."""
@@ -47,8 +56,7 @@ class LongChains:
             self.displacement[:, order],
             self.frames[:, order],
             self.frame_records,
-            self.start[order],
-            self.end[order],
+            self.clean[:, order],
             None if self.acceptance is None else self.acceptance[order],
         )
 
@@ -62,8 +70,7 @@ def join(parts: Sequence[LongChains]) -> LongChains:
         torch.cat([p.displacement for p in parts], 1),
         torch.cat([p.frames for p in parts], 1),
         one.frame_records,
-        torch.cat([p.start for p in parts]),
-        torch.cat([p.end for p in parts]),
+        torch.cat([p.clean for p in parts], 1),
         None
         if one.acceptance is None
         else torch.cat([p.acceptance for p in parts if p.acceptance is not None]),
@@ -128,8 +135,7 @@ def at_level(
         torch.stack(displacements).double().cpu(),
         torch.stack(frames).cpu(),
         shown,
-        denoised(x_s).cpu(),
-        denoised(y / scale).cpu(),
+        torch.stack([denoised(x) for x in frames]).cpu(),
         torch.stack(accepted).mean(0).cpu() if accepted else None,
     )
 

@@ -90,12 +90,12 @@ def run(arguments: argparse.Namespace) -> int:
     bar.close()
     watched = _in_order(runtime.gather_objects(parts))
     if runtime.is_main:
-        judged = []
+        judged, recognised = [], list[list[float]]()
         for chains in watched:
             shares = None
             if judge is not None:
-                start, end = (_share(judge, x, arguments.judge) for x in (chains.start, chains.end))
-                shares = start, end
+                recognised.append([_share(judge, x, arguments.judge) for x in chains.clean])
+                shares = recognised[-1][0], recognised[-1][-1]
             verdict = judge_chains(
                 chains.energy, chains.displacement, arguments.steps, shares, arguments.burn_in
             )
@@ -103,8 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
             taken = "" if chains.acceptance is None else f" ({float(chains.acceptance.mean()):.1%} accepted)"
             reasons = "; ".join(verdict.reasons)
             print(f"level {chains.t - 1}: {f'{verdict.word}: {reasons}'.rstrip(': ')}{taken}")
-        _write(folder / "chains.json", arguments, trained, judged)
-        save_chains(judged, arguments.every, arguments.burn_in, folder / "chains.png")
+        _write(folder / "chains.json", arguments, trained, judged, recognised)
+        save_chains(judged, arguments.every, arguments.burn_in, folder / "chains.png", recognised)
         print(f"{folder}: chains.json, chains.png")
     runtime.finish()
     return 0
@@ -248,9 +248,16 @@ def _in_order(parts: list[tuple[Tensor, list[LongChains]]]) -> list[LongChains]:
 
 
 def _write(
-    path: Path, arguments: argparse.Namespace, trained: Run, judged: list[tuple[LongChains, Verdict]]
+    path: Path,
+    arguments: argparse.Namespace,
+    trained: Run,
+    judged: list[tuple[LongChains, Verdict]],
+    recognised: list[list[float]],
 ) -> None:
     """Settings, verdicts, and the mean curves; what isn't finite becomes null."""
+    from modules.analysis.mixing import autocorrelation_time, over_time
+
+    kept = {chains.t: chains.energy[round(arguments.burn_in * len(chains.energy)) :] for chains, _ in judged}
     names = ("start", "along", "sampler", "steps", "every", "num", "burn_in", "judge", "seed", "weights")
     levels = [
         {
@@ -259,10 +266,16 @@ def _write(
             "reasons": verdict.reasons,
             **{name: _number(value) for name, value in verdict.figures.items()},
             "acceptance": None if chains.acceptance is None else _number(float(chains.acceptance.mean())),
+            "autocorrelation_steps": _number(arguments.every * autocorrelation_time(kept[chains.t])),
+            "autocorrelation_steps_over_time": [
+                _number(arguments.every * time) for time in over_time(chains.energy).tolist()
+            ],
+            "frame_steps": [record * arguments.every for record in chains.frame_records],
+            "recognised": recognised[number] if recognised else None,
             "energy": [_number(value) for value in chains.energy.mean(1).tolist()],
             "displacement": [_number(value) for value in chains.displacement.mean(1).tolist()],
         }
-        for chains, verdict in judged
+        for number, (chains, verdict) in enumerate(judged)
     ]
     settings = {"run": str(trained.folder), "step": trained.step}
     settings |= {name: vars(arguments)[name] for name in names}
