@@ -8,7 +8,7 @@ import gin
 import torch
 from torch import Tensor, nn
 
-from modules.core.checks import ConfigurationError, check_instance, check_integer, check_number
+from modules.core.checks import ConfigurationError, check_instance, check_number
 from modules.core.noise import Noise
 from modules.core.types import Batch, Chain, LossOutput, NoiseSource, Transition
 from modules.data.base import Examples
@@ -44,8 +44,6 @@ class OneEnergy(Method):
         score: spec §13's regression of ∇E on the noise. level_score: that of ∂U/∂λ; None: without.
         recovery: the contrast of data and chains; None: without.
         levels: the law of λ; None: MixedLevels().
-        chain_levels: how many levels the ladder has on whose transitions chains are learnt from; None: the
-            schedule's. Longer strides than those that samples take show more of what is wrong.
         label_dropout: probability with which a label is hidden, for classifier-free guidance (spec §7).
 
     Raises:
@@ -64,7 +62,6 @@ class OneEnergy(Method):
         level_score: LevelScore | None = None,
         recovery: RecoveryContrast | None = None,
         levels: LevelLaw | None = None,
-        chain_levels: int | None = None,
         label_dropout: float = 0.1,
     ) -> None:
         super().__init__(energy, initializer, schedule)
@@ -93,9 +90,6 @@ class OneEnergy(Method):
             )
         if score is None and level_score is None and recovery is None:
             raise ConfigurationError("OneEnergy has no loss: set OneEnergy.score, level_score or recovery")
-        if chain_levels is not None:
-            check_integer("OneEnergy.chain_levels", chain_levels, low=1, high=100_000)
-        self.strides = schedule if chain_levels is None else schedule.with_levels(chain_levels)
         self.sampler, self.label_dropout = sampler, label_dropout
         self.score, self.level_score, self.recovery = score, level_score, recovery
         self.levels = MixedLevels() if levels is None else levels
@@ -113,7 +107,7 @@ class OneEnergy(Method):
         power_iterate(self.energy)
 
     def forward(self, batch: Batch, noise: NoiseSource) -> LossOutput:
-        """Losses of data (b, ...) at λ of the level law; recovery at the stride that λ lies in."""
+        """Losses of data (b, ...) at λ of the level law; recovery at the transition that λ lies in."""
         x, label, weights = batch.image, self._drop(batch.label, noise), self._weights
         logsnr = self.levels.draw(self.schedule, noise).to(x.dtype)
         t = self.schedule.transition_of(logsnr)
@@ -134,12 +128,11 @@ class OneEnergy(Method):
 
         if self.recovery is not None and "recovery" in weights:
             # x_s⁻: the chain on p(x_s | x_t) from the energy's own proposal
-            stride = self.strides.transition(self.strides.transition_of(logsnr), x.dtype)
-            x_s, x_t = independent_pair(x, stride, noise.child("recovery"))
-            proposal, chain = self._chain(x_t, stride, label, noise)
-            shown = first_rows(x_t, {"proposals": proposal, "revised": chain.y}, x_s, stride)
+            x_s, x_t = independent_pair(x, transition, noise.child("recovery"))
+            proposal, chain = self._chain(x_t, transition, label, noise)
+            shown = first_rows(x_t, {"proposals": proposal, "revised": chain.y}, x_s, transition)
             labels = None if label is None else torch.cat([label, label])
-            both = self.energy(torch.cat([x_s, chain.y]), stride.map(lambda v: torch.cat([v, v])), labels)
+            both = self.energy(torch.cat([x_s, chain.y]), transition.map(lambda v: torch.cat([v, v])), labels)
             positive, negative = both.chunk(2)
             losses["recovery"] = self.recovery(positive, negative)
             watch = {

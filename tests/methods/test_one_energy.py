@@ -121,22 +121,20 @@ def test_score_and_level_losses_at_recorded_noise() -> None:
     assert torch.equal(out.t, ContinuousSchedule().transition_of(logsnr))
 
 
-@pytest.mark.parametrize("strides", [None, 3])
-def test_recovery_at_recorded_noise(strides: int | None) -> None:
+def test_recovery_at_recorded_noise() -> None:
     """E⁺ - E⁻ with the pair, the proposal and both steps of the chain written out from spec §13.
 
-    E = 0.4||x||² has ∇E = 0.8 x: x̂ = (x_t - 0.8σ̄_t x_t)/√ᾱ_t, clamped at 1.1. On the run's ladder of 6
-    levels, or in longer strides.
+    E = 0.4||x||² has ∇E = 0.8 x: x̂ = (x_t - 0.8σ̄_t x_t)/√ᾱ_t, clamped at 1.1.
     """
     energy = Quadratic()
     with torch.no_grad():
         energy.b.zero_()
     parts = {"score": None, "level_score": None, "recovery": RecoveryContrast(weight=3.0)}
-    method = _method(energy, chain_levels=strides, **parts)
+    method = _method(energy, **parts)
     out = _step(method, 0)
     x, _, _, logsnr, _, _ = _known(_noise())
     assert torch.equal(out.t, ContinuousSchedule(6).transition_of(logsnr))
-    ladder = ContinuousSchedule(strides or 6)
+    ladder = ContinuousSchedule(6)
     c = ladder.transition(ladder.transition_of(logsnr), torch.float64)
     c = c.map(lambda v: v[:, None])
     pair = _noise().child("recovery")
@@ -322,7 +320,6 @@ REFUSED = {
     ),
     "another law": (lambda: _method(levels=3), "OneEnergy.levels must be"),
     "a loss of another kind": (lambda: _method(score=RecoveryContrast()), "OneEnergy.score must be"),
-    "no strides": (lambda: _method(chain_levels=0), "OneEnergy.chain_levels must be"),
     "dropout": (lambda: _method(label_dropout=1.5), "OneEnergy.label_dropout must be"),
 }  # fmt: skip
 
