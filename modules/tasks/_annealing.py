@@ -20,7 +20,6 @@ from modules.analysis.annealing import Annealed, AnnealingPath, LogMean, anneal,
 from modules.core.checks import CheckpointError
 from modules.core.noise import Noise
 from modules.initializers.own import OwnProposal
-from modules.runtime.signals import SamplingStoppedError
 from modules.samplers.metropolis import MetropolisSampler
 from modules.storage import durable
 
@@ -95,8 +94,6 @@ def annealed(
                 for now in ways:
                     kept.keep(name, now)
                     each()
-                    if runtime.signals.code:
-                        raise SamplingStoppedError
                 assert now is not None
                 parts.append(now.log_weight.cpu())
             everyone = runtime.gather_objects(parts)
