@@ -19,7 +19,7 @@ from modules.guidance.proposal import proposal_mean
 from modules.initializers.base import Initializer
 from modules.initializers.own import OwnProposal
 from modules.schedules.base import Schedule
-from modules.schedules.forward import independent_pair
+from modules.schedules.forward import marginal, posterior_mean
 
 
 class AncestralPath:
@@ -74,10 +74,11 @@ class AncestralPath:
         found = []
         for t in range(1, self.num_stages + 1):
             c = self.transition(t, x)
-            x_s, x_t = independent_pair(x, c, noise.child(f"pair {t}"))
-            away = (x_s - self.mean(x_t, c)).double().square().mean()
+            x_t = marginal(x, c.alpha_t, c.sigma_t, noise.normal("pilot", tuple(x.shape[1:]), t))
+            # of x_s - mean = [x_s - E(x_s | x_t, x)] + [E(x_s | x_t, x) - mean] the first has the variance β̃
+            missed = (posterior_mean(x, x_t, c) - self.mean(x_t, c)).double().square().mean()
             low, ratio = self._bounds(c)
-            found.append((away / low[0]).log() / ratio[0].log())
+            found.append((missed / low[0]).log1p() / ratio[0].log())
         self.shares = torch.stack(found).cpu().unflatten(0, (-1, self.fineness)).mean(1).clamp(0, 1)
         return self.shares
 
