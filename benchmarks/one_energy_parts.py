@@ -50,7 +50,7 @@ _MLP = (
     "MLPEnergy.level_waves=40.0",
     "MLPEnergy.zero_head=True",
 )
-_SCORES = ("OneEnergy.recovery=None",)
+_SCORES = ("OneEnergy.recovery=None", "FINAL_FACTOR=0.02")
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Variant:
     overrides: tuple[str, ...] = ()
     chains: float = 1 / 3
     gin: str = _ONE
+    walks: tuple[str, ...] = ()  # its own; empty: those asked for
 
     def phases(self, first: int, last: int) -> list[str]:
         """Overrides: `first` steps without chains, then `last` with them."""
@@ -79,8 +80,9 @@ VARIANTS = {
     "without the exact ends": Variant(("UNetEnergy.data_var=None",)),
     "residual network": Variant(_SMOOTH_RESNET),
     "MLP": Variant(_MLP),
-    "chains of K = 2": Variant(("LANGEVIN_STEPS=2",)),
-    "CDRL: a network proposes": Variant((), 0.5, "gin/cdrl_digits.gin"),
+    "chains of K = 1": Variant(("LANGEVIN_STEPS=1",)),
+    "chains of K = 10": Variant(("LANGEVIN_STEPS=10",)),
+    "CDRL, a network proposes": Variant((), 0.5, "gin/cdrl_digits.gin", ("6,10,0.7", "6,0,0.7")),
 }
 
 
@@ -89,7 +91,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=100.0, help="of CPU, for each variant and seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=sorted(VARIANTS), default=list(VARIANTS))
-    parser.add_argument("--walks", nargs="+", default=["6,5,1", "6,0,1"], help="T,K,η; of CDRL's K,η alone")
+    parser.add_argument("--walks", nargs="+", default=["6,5,1", "6,0,1"], help="T,K,η; CDRL has its own")
     parser.add_argument("--copy", action="store_true", help="also each walk from copies of x_t")
     parser.add_argument("--num", type=int, default=1000, help="samples judged (default 1000)")
     parser.add_argument("--json", type=Path, help="append one line a walk here")
@@ -104,7 +106,7 @@ def _measure(arguments: argparse.Namespace) -> None:
             first, last = _steps(variant, seed, arguments.seconds)
             trainer = _build(variant, seed, first, last)
             training, seconds = _train(trainer)
-            walks = [tuple(float(n) for n in walk.split(",")) for walk in arguments.walks]
+            walks = [tuple(float(n) for n in w.split(",")) for w in variant.walks or arguments.walks]
             for levels, chain, eta in walks:
                 for copied in (False, True) if arguments.copy else (False,):
                     x = _draw(trainer, training, variant, int(levels), int(chain), eta, copied, arguments.num)
@@ -156,13 +158,12 @@ def _draw(
     num: int,
 ) -> torch.Tensor:
     energy, initializer = trainer.method.models(training.ready_averages())
-    schedule, factor = trainer.method.schedule, trainer.generation.sampler.step_factor
+    schedule, usual = trainer.method.schedule, trainer.generation.sampler
     if variant.gin == _ONE:
-        overrides = [*variant.overrides, f"ContinuousSchedule.num_levels={levels}"]
-        schedule = config.load([variant.gin], overrides).build("Trainer").method.schedule
+        schedule = schedule.with_levels(levels)
     if copied:
         initializer = CopyInitializer(energy.shape)
-    sampler = Langevin(num_steps=chain, step_factor=factor, noise_scale=eta)
+    sampler = Langevin(chain, eta, usual.step_factor, corrected=usual.corrected)
     denoise = 1.0 if isinstance(initializer, OwnInitializer) or chain else 0.0
     generation = Generation(sampler, trainer.generation.guidance, denoise)
     draw = Draw.of_seed(trainer.seed, num, None)

@@ -52,7 +52,7 @@ class FaultySampler(Sampler):
     def sample(
         self, potential: Potential, y: Tensor, step_size: Tensor, noise: Noise, free: Tensor | None = None
     ) -> Chain:
-        chain = Langevin(2).sample(potential, y, step_size, noise)
+        chain = Langevin(2).sample(potential, y, step_size, noise, free)
         self.seen.append((noise.stream, noise.step))
         here = self.rank in (None, int(os.environ.get("RANK", "0")))
         if here and noise.step == self.step and fnmatch(noise.stream, self.stream):

@@ -10,6 +10,7 @@ import datasets
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import modules.data
 from modules.data.base import Data, Examples
@@ -17,6 +18,7 @@ from modules.data.digits import Digits
 from modules.data.hub import HuggingFaceData
 from modules.data.points import Checkerboard, GaussianMixture2D, Rings
 from modules.data.shapes import Shapes
+from modules.data.torch_data import TorchData
 from modules.energies.mlp import MLPEnergy
 from modules.initializers.mlp import MLPInitializer
 from modules.methods.recovery import RecoveryLikelihood
@@ -40,6 +42,9 @@ DATA: dict[type, Callable[[bool], Data]] = {  # with labels or without
     Checkerboard: lambda labels: Checkerboard(num_classes=8 if labels else 0),
     GaussianMixture2D: lambda labels: GaussianMixture2D(num_classes=8 if labels else 0),
     Rings: lambda labels: Rings(num_classes=2 if labels else 0),
+    TorchData: lambda labels: TorchData(
+        TensorDataset(*Digits(10).open().rows(torch.arange(1000))), (1, 8, 8), 10 if labels else 0, (-1, 1)
+    ),
 }
 OPTIMIZERS: dict[type, Callable[[float], Optimizer]] = {AdamW: AdamW}  # of a learning rate
 GUARDS: dict[type, Callable[[], Guard]] = {

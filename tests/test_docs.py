@@ -12,6 +12,9 @@ import torch
 
 import launch
 from modules import runs
+from modules.contracts.networks import check_sampler
+from modules.core.noise import Noise
+from modules.energies.analytic import GaussianEnergy
 from modules.energies.recovery import RecoveryPotential, energy_and_grad
 from modules.schedules.cosine import CosineSchedule
 
@@ -89,6 +92,43 @@ def test_the_energy_of_the_page_on_speed() -> None:
     assert torch.equal(after, before) and slope.shape == y.shape
     assert not torch.allclose(energy(y, transition), before)
     assert RecoveryPotential(bound, transition, y).grad(y).isfinite().all()
+
+
+def test_the_sampler_of_the_readme() -> None:
+    """It moves as far as it says, by the gradient where it is, and leaves alone what is given."""
+    (block,) = (b for b in re.findall(r"```python\n(.*?)```", _read("README.md"), re.S) if "Sampler)" in b)
+    names: dict = {}
+    exec(block, names)
+    energy, t = GaussianEnergy((2,), 0.5), torch.tensor([1, 3, 6, 6])
+    c = CosineSchedule().transition(t)
+    x = Noise(0, torch.arange(4)).normal("x", (2,))
+    check_sampler(names["GradientDescent"](), energy, x, c, None)
+
+    class Bowl:
+        def grad(self, y: torch.Tensor) -> torch.Tensor:
+            return y
+
+    y = names["GradientDescent"]().sample(Bowl(), x, torch.ones(4), None).y
+    torch.testing.assert_close(y, x * 0.5**10)
+
+
+def test_the_components_of_the_page_on_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most 30 lines each; together they train, are measured, resume their state, and sample."""
+    page = (DOCS / "own_component.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert len(blocks) == 5 and all(len(block.splitlines()) <= 30 for block in blocks)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    Path("mine.py").write_text("\n\n".join(blocks), encoding="utf-8")
+    (gin_text,) = re.findall(r"```\n(include.*?)```", page, re.S)
+    Path("mine.gin").write_text(gin_text, encoding="utf-8")
+    train, evaluate = re.search(r"```bash\n(accelerate.*mine.*?)```", page, re.S)[1].splitlines()
+    small = ["NUM_STEPS=2", "BATCH_SIZE=8", "Trainer.num_samples=8", "Evaluation.num=8"]
+    words = [*shlex.split(train)[3:], *(word for setting in small for word in ("--set", setting))]
+    assert launch.main(words) == 0
+    assert launch.main(shlex.split(evaluate)[2:]) == 0
+    run = runs.load("runs/mine", trust_imports=True)
+    assert run.generate(2).x.isfinite().all() and run.method.size != 1
 
 
 def test_the_network_of_the_page_on_one_energy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import sys
+import sysconfig
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from gin import config as gin_config
 
@@ -34,7 +37,19 @@ def full_name(name: str, place: Location | str) -> str:
     if matches:
         listed = ", ".join(sorted(matches))
         raise ConfigurationError(f"{place}: {name} may be any of {listed}: write the name in full")
-    raise ConfigurationError(f"{place}: nothing is registered as {name!r}.{_nearest_component(name)}")
+    hint = _unregistered(name.rpartition(".")[2]) or _nearest_component(name)
+    raise ConfigurationError(f"{place}: nothing is registered as {name!r}.{hint}")
+
+
+def _unregistered(name: str) -> str:
+    """' my.py defines it ...' where a module of the user's that is imported defines such a class, else ''."""
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None) or ""
+        library = any(part in file for part in ("-packages", sysconfig.get_paths()["stdlib"]))
+        found = getattr(module, "__dict__", {}).get(name)
+        if file and not library and isinstance(found, type) and found.__module__ == module.__name__:
+            return f" {Path(file).name} defines it without @gin.register: put that above the class"
+    return ""
 
 
 def short_name(full: str) -> str:
@@ -57,6 +72,19 @@ def code_parameters(full: str) -> tuple[str, ...]:
     """Those parameters of a registered class whose values become code, as the class says itself."""
     found = None if full.startswith("gin.") else gin_config._REGISTRY[full].wrapped
     return getattr(found, "code_parameters", ())
+
+
+def is_subclass(full: str, base: str) -> bool:
+    """Whether a registered class is another's subclass, and not it."""
+    one, other = (gin_config._REGISTRY[name].wrapped for name in (full, base))
+    both = isinstance(one, type) and isinstance(other, type)
+    return both and one is not other and issubclass(one, other)
+
+
+def path_parameters(full: str) -> tuple[str, ...]:
+    """Those parameters of a registered class that take paths of files, as the class says itself."""
+    found = None if full.startswith("gin.") else gin_config._REGISTRY[full].wrapped
+    return getattr(found, "path_parameters", ())
 
 
 def key(binding: Binding) -> Key:

@@ -73,7 +73,20 @@ class Usage:
         nearer = self._nearer(binding)
         if nearer is not None:
             return nearer.location.name != binding.location.name
+        if self._heir(binding) is not None:
+            return False
         return _covers(self._once_reached, scope, full) and not _covers(self._reached, scope, full)
+
+    def _heir(self, binding: Binding) -> str | None:
+        """The subclass that is built in the place of a binding's class, and takes the parameter unbound."""
+        _, full, parameter = names.key(binding)
+        for scope, other in self._calls:
+            if other == MACRO or not names.is_subclass(other, full):
+                continue
+            bound = names.nearest_binding(self._effective, scope, other, parameter)
+            if bound is None and parameter in (names.parameters(other) or ()):
+                return names.short_name(other)
+        return None
 
     def _read_by_overridden(self, macro: Binding) -> bool:
         return _covers(self._once_reached, macro.name, MACRO) and not _covers(
@@ -97,6 +110,12 @@ class Usage:
         if nearer is not None:
             return f"{binding} has no effect: {nearer} at {nearer.location} is nearer to every use"
         scope, full, parameter = names.key(binding)
+        heir = self._heir(binding)
+        if heir is not None:
+            return (
+                f"{binding} has no effect: {heir} is built in the place of its base {binding.name}, and "
+                f"takes {parameter} too: bind {heir}.{parameter}"
+            )
         scopes = sorted({s for s, name in self._calls if name == full})
         if not scopes:
             built = sorted({names.short_name(name) for _, name in self._calls if not name.startswith("gin.")})

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = exports(
             "check_bool check_integer check_number check_shape"
         ),
         "noise": "Noise",
-        "tensors": "expand_as norm_per_sample sum_per_sample",
+        "tensors": "expand_as norm_per_sample rms_per_sample sum_per_sample",
         "types": "Batch Chain EnergyFn LossOutput NoiseSource Potential SelfDifferentiating Transition",
     },
 )

@@ -69,7 +69,7 @@ def in_short(value: Any) -> str:
         return (
             f"the class {value.__name__}" if isinstance(value, type) else f"an object {type(value).__name__}"
         )
-    text = repr(value)
+    text = " ".join(repr(value).splitlines())  # tensors in a list have several
     return text if len(text) <= 80 else f"{text[:60]} ... {text[-15:]}"
 
 

@@ -18,3 +18,8 @@ def sum_per_sample(x: Tensor) -> Tensor:
 def norm_per_sample(x: Tensor) -> Tensor:
     """Euclidean norm over all axes but the first: (b, ...) -> (b,)."""
     return x.flatten(1).norm(dim=1)
+
+
+def rms_per_sample(x: Tensor) -> Tensor:
+    """Root-mean-square over all axes but the first: (b, ...) -> (b,)."""
+    return norm_per_sample(x) / x[0].numel() ** 0.5

@@ -12,5 +12,6 @@ __getattr__, __dir__, __all__ = exports(
         "points": "Checkerboard GaussianMixture2D Rings",
         "shapes": "Shapes",
         "stream": "TrainingStream",
+        "torch_data": "TorchData",
     },
 )

@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import math
 from abc import abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar
 
 import gin
 import torch
@@ -16,7 +18,7 @@ from torch import Tensor
 
 from modules.core.checks import ConfigurationError, check_choice, check_integer, check_number
 from modules.core.noise import Noise
-from modules.data.base import OTHERS, Data, Examples
+from modules.data.base import OTHERS, Data, Examples, made_contents
 
 
 class Points(Data):
@@ -28,6 +30,8 @@ class Points(Data):
         length: of one pass over the set, at most 2^32.
         seed: of the points.
     """
+
+    kept_as: ClassVar[dict[str, str]] = {"num_modes": "num_parts", "num_rings": "num_parts"}
 
     def __init__(self, num_parts: int, num_classes: int, length: int, seed: int) -> None:
         super().__init__((2,), num_classes)
@@ -76,6 +80,9 @@ class _PointExamples(Examples):
         part = noise.integers("part", 0, self.points.num_parts)
         label = part if self.points.num_classes else torch.full_like(part, -1)
         return self.points.place(part, noise), label[:, None]
+
+    def contents(self) -> Iterator[bytes | memoryview]:
+        return made_contents(self.points, self)
 
 
 @gin.register

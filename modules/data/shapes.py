@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import gin
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from modules.core.checks import ConfigurationError, check_choice, check_integer, nearest
 from modules.core.noise import Noise
-from modules.data.base import OTHERS, Data, Examples
+from modules.data.base import OTHERS, Data, Examples, made_contents
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "shape": ("circle", "square", "triangle", "cross"),
@@ -69,7 +69,7 @@ class Shapes(Data):
         check_integer("Shapes.length", length, low=1, high=2**32)
         check_integer("Shapes.seed", seed)
         self.length, self.seed = length, seed
-        self.combinations = _combinations(omit)
+        self.combinations, self.omit = _combinations(omit), omit
         self.class_names = names[:num_classes]
 
     def with_split(self, name: str) -> Shapes:
@@ -121,6 +121,9 @@ class _ShapeExamples(Examples):
         jitter = _JITTER * (2 * noise.uniform("jitter", (2,)) - 1)
         labels = values + self.first_class
         return draw(values, jitter, self.shape), labels if self.class_names else torch.full_like(labels, -1)
+
+    def contents(self) -> Iterator[bytes | memoryview]:
+        return made_contents(self.shapes, self)
 
 
 def draw(values: Tensor, jitter: Tensor, shape: tuple[int, ...]) -> Tensor:

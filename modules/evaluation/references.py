@@ -22,11 +22,12 @@ from modules.features.cache import cache_folder
 from modules.features.views import Views
 from modules.metrics.base import Metric, PairMetric, SetMetric
 from modules.metrics.rows import Rows
-from modules.metrics.stores import Moments, Sums
+from modules.metrics.stores import Moments, check_moments
 from modules.report.protocol import described
 from modules.runtime.runtime import Runtime
+from modules.storage import durable
 
-SCHEMA = 1
+SCHEMA = 2  # of the files, and of what this package's own code puts into them
 _BLOCK = 2**12  # rows looked at at once
 
 
@@ -52,7 +53,8 @@ def fill(
         "data": described(views.data),
         "count": count,
         "of": len(examples),
-        "fingerprint": _fingerprint(examples),
+        # files may change under the same name; one process reads them all
+        "fingerprint": runtime.gather_objects([examples.fingerprint if runtime.is_main else None])[0],
     }
     waiting: dict[Path, list[SetMetric]] = {}
     for metric in metrics:
@@ -86,7 +88,7 @@ def published(path: str | Path) -> Moments:
     path = Path(path).expanduser()
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            mean, covariance = (torch.tensor(arrays[name]).double() for name in ("mu", "sigma"))
+            mean, covariance = (torch.tensor(arrays[name]) for name in ("mu", "sigma"))
     except FileNotFoundError as fault:
         raise DataError(f"there is no file {path}") from fault
     except KeyError as fault:
@@ -94,12 +96,7 @@ def published(path: str | Path) -> Moments:
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as fault:
         reason = str(fault).splitlines()[0][:150]
         raise DataError(f"{path} cannot be read as an .npz without objects: {reason}") from fault
-    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
-        raise DataError(f"{path}: mu must be (d,) and sigma (d, d), got {tuple(mean.shape)}, "
-                        f"{tuple(covariance.shape)}")  # fmt: skip
-    for name, values in (("mu", mean), ("sigma", covariance)):
-        if not values.isfinite().all():
-            raise DataError(f"{path}: {name} holds values that are not finite")
+    check_moments(mean, covariance, f"{path}: ")
     return Moments.of(mean, covariance)
 
 
@@ -149,16 +146,15 @@ def _mine(
         yield index, examples.rows(index * len(examples) // count)[0]
 
 
-def _fingerprint(examples: Examples) -> str:
-    """SHA-256 of 64 examples: files may change under the same name."""
-    few = min(64, len(examples))
-    x = prepared(examples.rows(torch.arange(few) * len(examples) // few)[0])
-    return hashlib.sha256(x.contiguous().numpy().tobytes()).hexdigest()[:16]
-
-
 def _file(metric: SetMetric, identity: dict[str, Any]) -> Path:
-    """Moments and rows are the same for all metrics that take the same; sums are a metric's own."""
-    own = described(metric) if isinstance(metric.references, Sums) else None
+    """Moments and rows of what is taken are the same for all metrics that take the same.
+
+    Sums, summaries and other stores are a metric's own.
+    """
+    taken = type(metric)
+    taken_as_it_is = taken.summary is SetMetric.summary and taken.add_batch is SetMetric.add_batch
+    plain = type(metric.references) in (Moments, Rows) and taken_as_it_is
+    own = None if plain else described(metric)
     kind = type(metric.references).__name__.lower()
     key = json.dumps([SCHEMA, metric.takes, kind, own, identity], sort_keys=True)
     suffix = "npy" if isinstance(metric.references, Rows) else "npz"  # an .npy can be mapped into memory
@@ -193,4 +189,4 @@ def _save(path: Path, state: dict[str, np.ndarray]) -> None:
             np.savez(part, allow_pickle=False, **state)
         part.rename(path)
     except OSError:
-        part.unlink(missing_ok=True)
+        durable.discard(part)

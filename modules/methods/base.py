@@ -59,9 +59,9 @@ class Method(nn.Module, ABC):
         """
         return
 
-    @abstractmethod
     def begin_step(self, step: int) -> None:
-        """Prepare optimizer step `step` (0, 1, ...): what all its micro-batches share."""
+        """Prepare optimizer step `step` (0, 1, ...): what all its micro-batches share; most often nothing."""
+        return
 
     @abstractmethod
     def forward(self, batch: Batch, noise: NoiseSource) -> LossOutput:

@@ -16,6 +16,8 @@ __getattr__, __dir__, __all__ = exports(
         "perceptual": "PerceptualDistance",
         "prdc": "PRDC",
         "recognised": "Recognised",
+        "rows": "Rows",
         "sliced_wasserstein": "SlicedWasserstein",
+        "stores": "Moments Store Sums",
     },
 )

@@ -54,11 +54,11 @@ class KID(SetMetric):
         check_integer("KID.subset_size", subset_size, low=2)
         check_instance("KID.memory_mapped", memory_mapped, (bool, type(None)))
         self.num_subsets, self.subset_size = num_subsets, subset_size
-        self._memory_mapped = memory_mapped
+        self.memory_mapped = memory_mapped
         super().__init__()
 
     def make_store(self) -> Store:
-        return Rows(self._memory_mapped)
+        return Rows(self.memory_mapped)
 
     def figures(self) -> dict[str, float]:
         check_counts(self, 2)

@@ -98,11 +98,11 @@ class PRDC(SetMetric):
     def __init__(self, k: int = 5, memory_mapped: bool | None = None) -> None:
         check_integer("PRDC.k", k, low=1)
         check_instance("PRDC.memory_mapped", memory_mapped, (bool, type(None)))
-        self.k, self._memory_mapped = k, memory_mapped
+        self.k, self.memory_mapped = k, memory_mapped
         super().__init__()
 
     def make_store(self) -> Store:
-        return Rows(self._memory_mapped)
+        return Rows(self.memory_mapped)
 
     def figures(self) -> dict[str, float]:
         check_counts(self, self.k + 1)

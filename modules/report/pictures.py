@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from modules.data.quantization import to_bytes
 
+_MOST_LEVELS = 12  # beside the samples
 _GAP = 2  # pixels between pictures, before magnification
 
 
@@ -73,10 +73,13 @@ def save_samples(samples: Tensor, levels: Sequence[Tensor], path: Path) -> None:
 
     Args:
         samples: (n, c, h, w) images in [-1, 1], or (n, d) points, shown by their first two coordinates.
-        levels: x_T ... x_0, each like samples.
+        levels: x_T ... x_0, each like samples; of many a few are shown, the ends among them.
     """
+    top, few = len(levels) - 1, min(len(levels), _MOST_LEVELS)
+    chosen = [round(i * top / max(1, few - 1)) for i in range(few)]
+    levels = [levels[i] for i in chosen]
     if samples.ndim == 2:
-        names = [f"level {len(levels) - 1 - i}" for i in range(len(levels))] + ["samples"]
+        names = [f"level {top - i}" for i in chosen] + ["samples"]
         scatter(dict(zip(names, [*levels, samples], strict=True)), reach(samples)).save(path)
         return
     columns = max(1, round(len(samples) ** 0.5))
@@ -110,9 +113,9 @@ def scatter(panels: Mapping[str, Tensor], extent: float, side: float = 2.2) -> I
         axis.set(
             xlim=(-extent, extent), ylim=(-extent, extent), xticks=[], yticks=[], title=name, aspect="equal"
         )
-    drawn = BytesIO()
-    fig.savefig(drawn, dpi=110)
-    return Image.open(drawn)
+    fig.set_dpi(110)
+    fig.canvas.draw()
+    return Image.fromarray(np.asarray(fig.canvas.buffer_rgba()))
 
 
 def _paper(tile: Image.Image) -> int | tuple[int, ...]:

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+from pathlib import PurePath
 from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modules.core.checks import ConfigurationError
+from modules.core.fingerprints import code_of, is_the_projects
 
 
 def described(component: Any) -> Any:
-    """A component as JSON: its class and the constructor's arguments that it keeps, and theirs."""
+    """A component as JSON: its class and its constructor's arguments, and theirs.
+
+    An argument is read from the attribute of its name, or from the one that the class's `kept_as` names for
+    it, as it is now: a run may have set it since. Of a class that isn't the project's, `code` is the hash of
+    its file: its name says less.
+
+    Raises:
+        ConfigurationError: a class that keeps an argument nowhere, so that two settings would read alike.
+    """
     if component is None or isinstance(component, (bool, int, float, str)):
         return component
     if isinstance(component, (list, tuple)):
@@ -15,5 +31,34 @@ def described(component: Any) -> Any:
     if isinstance(component, dict):
         return {str(key): described(value) for key, value in component.items()}
     kind = type(component)
-    kept = [name for name in inspect.signature(kind).parameters if hasattr(component, name)]
-    return {"class": kind.__name__, **{name: described(getattr(component, name)) for name in kept}}
+    if isinstance(component, (PurePath, torch.dtype, torch.device)):
+        return str(component)
+    if isinstance(component, type) or inspect.isroutine(component):
+        return f"{component.__module__}.{component.__qualname__}"
+    if isinstance(component, (Tensor, nn.Module)):  # what is in it counts, however it was made
+        return {"class": kind.__name__, "sha256": _digest(component)}
+    found: dict[str, Any] = {"class": kind.__name__}
+    if not is_the_projects(kind):
+        found["code"] = code_of([kind])
+    for name, parameter in inspect.signature(kind).parameters.items():
+        place = getattr(kind, "kept_as", {}).get(name, name)
+        if not hasattr(component, place) or parameter.kind in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        ):
+            raise ConfigurationError(
+                f"{kind.__name__} keeps its argument {name!r} nowhere, so that values measured by it don't "
+                f'say it: set self.{name} = {name}, or name its attribute, kept_as = {{"{name}": "..."}}'
+            )
+        found[name] = described(getattr(component, place))
+    return found
+
+
+def _digest(values: Tensor | nn.Module) -> str:
+    parts = values.state_dict() if isinstance(values, nn.Module) else {"": values}
+    hashed = hashlib.sha256()
+    for name, value in parts.items():
+        if isinstance(value, Tensor):
+            plain = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+            hashed.update(f"{name}{tuple(value.shape)}{value.dtype}".encode() + plain.numpy().tobytes())
+    return hashed.hexdigest()[:16]

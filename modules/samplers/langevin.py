@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from modules.core.checks import check_bool, check_choice, check_compiler, check_integer, check_number
-from modules.core.tensors import expand_as, norm_per_sample
+from modules.core.tensors import expand_as, norm_per_sample, rms_per_sample
 from modules.core.types import Chain, NoiseSource, Potential, Scaled
 from modules.samplers.base import Sampler
 
@@ -22,7 +22,7 @@ def _step(
     """The next y, and ∇U at this one."""
     grad = potential.grad(y)
     if max_drift is not None:
-        length = norm_per_sample(drift * grad) / y[0].numel() ** 0.5
+        length = rms_per_sample(drift * grad)
         drift = drift * expand_as(max_drift / length.clamp(min=max_drift), y)
     return torch.addcmul(y, drift, grad, value=-1).addcmul_(spread, z), grad
 
@@ -128,8 +128,7 @@ class Langevin(Sampler):
             y, grad = self._step(potential, y, drift, spread, z, self.max_drift)
             if bound is not None:
                 y = y.clamp(-bound, bound)
-        size = y[0].numel() ** 0.5
-        return Chain(y, norm_per_sample(grad), norm_per_sample(y - start) / size)
+        return Chain(y, norm_per_sample(grad), rms_per_sample(y - start))
 
     @staticmethod
     def _bound(clamp: float, potential: Potential, y: Tensor, free: Tensor | None) -> Tensor:

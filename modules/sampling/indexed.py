@@ -40,11 +40,13 @@ def sample_batches(
     indices: Tensor,
     runtime: Runtime,
     batch_size: int = 256,
+    keep_levels: bool = True,
 ) -> Iterator[tuple[Tensor, Sampled]]:
     """Samples of a Draw by their index in it, batch after batch, on the runtime's device.
 
     Args:
         indices: (m,) int64, the samples of this process.
+        keep_levels: False gives samples with x_0 alone for levels: of 1,000 of them all are a lot of memory.
 
     Yields:
         the indices of a batch and its samples.
@@ -61,7 +63,7 @@ def sample_batches(
             for x in generation.walk(energy, initializer, schedule, batch):
                 if runtime.signals.code:
                     raise SamplingStoppedError
-                levels.append(x)
+                levels = [*levels, x] if keep_levels else [x]
             x = generation.denoise(energy, schedule, levels[-1], batch.labels, batch.known)
         yield index, Sampled(x, levels)
 

@@ -10,6 +10,8 @@ from torch import Tensor
 from modules.core.checks import ConfigurationError
 from modules.core.types import Transition
 
+_OWN = ("energy_scale", "step_size", "loss_weight", "is_top", "y_scale")  # what `coefficients` gives
+
 
 class Schedule(ABC):
     """A ladder of levels 0..T and, per transition t = 1..T, the coefficients of `Transition`.
@@ -18,6 +20,10 @@ class Schedule(ABC):
         num_levels: T.
     Attributes:
         steps_are_widths: step_size is the width of what a chain samples, so that fewer steps can't be longer.
+
+    Raises:
+        ConfigurationError: a ladder that is none, or doesn't preserve the variance; coefficients that are
+            missing, of another shape, or not above 0.
     """
 
     steps_are_widths = False
@@ -26,7 +32,7 @@ class Schedule(ABC):
         self.num_levels = num_levels
         self._placed: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
         # 1 - ᾱ is asked for, not derived: at the clean end the difference would lose digits
-        alpha_bar, noise_var = self.ladder()
+        alpha_bar, noise_var = self._checked_ladder()
         ratio = alpha_bar[1:] / alpha_bar[:-1]
         step_var = noise_var[1:] - ratio * noise_var[:-1]
         logsnr = alpha_bar.log() - noise_var.log()
@@ -41,7 +47,7 @@ class Schedule(ABC):
             "logsnr_t": logsnr[1:],
             "logsnr_s": logsnr[:-1],
         }
-        self._table.update(self.coefficients(self._table))
+        self._table.update(self._checked_coefficients())
 
     @abstractmethod
     def ladder(self) -> tuple[Tensor, Tensor]:
@@ -53,6 +59,51 @@ class Schedule(ABC):
 
         All (T,), float64 but for the bool is_top.
         """
+
+    def _checked_ladder(self) -> tuple[Tensor, Tensor]:
+        """`ladder`, from signal to noise; walks begin at N(0, I), which is x_T where ᾱ + σ̄² = 1 alone."""
+        name, length = type(self).__name__, self.num_levels + 1
+        both = self.ladder()
+        for part in both:
+            if part.shape != (length,) or part.dtype != torch.float64 or not part.isfinite().all():
+                raise ConfigurationError(
+                    f"{name}.ladder gave {tuple(part.shape)} {part.dtype}, must give finite float64 of shape "
+                    f"({length},), levels 0..{length - 1}"
+                )
+        alpha_bar, noise_var = both
+        total = alpha_bar + noise_var
+        worst = int((total - 1).abs().argmax())
+        if abs(float(total[worst]) - 1) > 1e-6:
+            raise ConfigurationError(
+                f"{name}.ladder gave ᾱ + σ̄² = {float(total[worst]):g} at level {worst}, must give 1 at every "
+                "level (variance preserving): rescale x_t by 1/√(ᾱ + σ̄²)"
+            )
+        if not (alpha_bar > 0).all() or not (noise_var[1:] > 0).all() or not (alpha_bar.diff() < 0).all():
+            raise ConfigurationError(
+                f"{name}.ladder gave ᾱ from {float(alpha_bar[0]):g} to {float(alpha_bar[-1]):g}, must give ᾱ "
+                "in (0, 1] that falls from level to level"
+            )
+        return alpha_bar, noise_var
+
+    def _checked_coefficients(self) -> dict[str, Tensor]:
+        """`coefficients`, each (T,) and, but for the bool is_top, above 0."""
+        name, given = type(self).__name__, self.coefficients(self._table)
+        if set(given) != set(_OWN):
+            raise ConfigurationError(
+                f"{name}.coefficients gave {', '.join(given)}, must give {', '.join(_OWN)}"
+            )
+        for key, value in given.items():
+            wanted = torch.bool if key == "is_top" else torch.float64
+            if value.shape != (self.num_levels,) or value.dtype != wanted:
+                raise ConfigurationError(
+                    f"{name}.coefficients gave {key} as {tuple(value.shape)} {value.dtype}, must give "
+                    f"({self.num_levels},) {wanted}"
+                )
+            if key != "is_top" and not (value > 0).all():
+                raise ConfigurationError(
+                    f"{name}.coefficients gave {key} down to {float(value.min()):g}, must give it above 0"
+                )
+        return given
 
     def transition(self, t: Tensor, dtype: torch.dtype = torch.float32) -> Transition:
         """The coefficients of transitions t, (b,) int64 in 1..T, on t's device."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from modules.core.checks import check_bool, check_number
+from modules.core.checks import ConfigurationError, check_bool, check_number
 from modules.schedules.base import Schedule
 
 
@@ -16,6 +16,9 @@ class LangevinSchedule(Schedule):
         num_levels: T.
         step_variance: b² of s_t² = b² c_t σ_t².
         level_scaled: c_t = σ̄_{t-1}/σ̄_0, or off: c_t = 1.
+
+    Raises:
+        ConfigurationError: a step beyond the tether's stability, b² c_t >= 4 below the top.
     """
 
     def __init__(self, num_levels: int, step_variance: float, level_scaled: bool = True) -> None:
@@ -30,6 +33,7 @@ class LangevinSchedule(Schedule):
         growth = noise / noise[0] if self.level_scaled else 1.0
         langevin_var = self.step_variance * growth * step**2
         is_top = torch.arange(1, self.num_levels + 1) == self.num_levels
+        self._check_stable(langevin_var[:-1] / step[:-1] ** 2)
         return {
             "energy_scale": langevin_var,
             "step_size": langevin_var.sqrt(),
@@ -37,3 +41,13 @@ class LangevinSchedule(Schedule):
             "is_top": is_top,
             "y_scale": torch.where(is_top, 1.0, ladder["alpha_ts"]),
         }
+
+    def _check_stable(self, ratio: Tensor) -> None:
+        """The tether alone multiplies a distance to x_t by 1 - b² c_t/2 a step: `ratio` is b² c_t."""
+        if len(ratio) and not float(ratio.max()) < 4:
+            t = int(ratio.argmax()) + 1
+            raise ConfigurationError(
+                f"{type(self).__name__}.step_variance {self.step_variance:g} makes b² c_t = "
+                f"{float(ratio.max()):.3g} at t = {t}, and from 4 on every chain flies off: set it below "
+                f"{4 * self.step_variance / float(ratio.max()):.3g}"
+            )

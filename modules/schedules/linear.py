@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import gin
 import torch
 from torch import Tensor
@@ -23,6 +25,8 @@ class LinearSchedule(ScoreSchedule):
         num_used: levels that are kept for fewer steps, evenly spread and with T among them; None: all.
     """
 
+    kept_as: ClassVar[dict[str, str]] = {"num_levels": "num_fine"}  # num_levels itself is what is used
+
     def __init__(
         self,
         num_levels: int = 1000,
@@ -36,6 +40,7 @@ class LinearSchedule(ScoreSchedule):
         if num_used is not None:
             check_integer("LinearSchedule.num_used", num_used, low=1, high=num_levels)
         self.num_fine, self.beta_min, self.beta_max = num_levels, beta_min, beta_max
+        self.num_used = num_used
         self.betas = linear_betas(num_levels, beta_min, beta_max)
         super().__init__(num_used or num_levels)
         self.logsnr_max, self.logsnr_min = (float(self._table["logsnr_t"][i]) for i in (0, -1))

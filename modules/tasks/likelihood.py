@@ -76,8 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
     images, labels = examples.rows(rows)
     if examples.grey_values:
         images = dequantized(images, examples.grey_values, Noise(arguments.seed, rows, stream="likelihood"))
-    folder = Path(arguments.output or Path(arguments.run) / f"likelihood_{arguments.split}")
-    folder.mkdir(parents=True, exist_ok=True)
+    names = ("likelihood.csv", "likelihood.json")
+    outputs = _options.outputs(arguments, f"likelihood_{arguments.split}", ("split",), names, trained)
+    folder = outputs.folder
 
     def measured(of: Any) -> Tensor:
         return of_rows(trained, images, of, arguments.seed, arguments.batch_size, progress=True)
@@ -106,7 +107,9 @@ def run(arguments: argparse.Namespace) -> int:
         nats["annealing"] = plain + said["log_z"]["value"]
     if trained.runtime.is_main:
         report = _Report(trained, arguments, logsnr, examples.grey_values, nats, said)
+        outputs.begin()
         _write(folder, report, rows, labels)
+        outputs.end()
         print("\n".join(report.lines))
         print(f"{folder}: likelihood.csv, likelihood.json")
     trained.runtime.finish()

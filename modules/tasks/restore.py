@@ -73,6 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
         check_instance(f"--sampler {arguments.sampler}", trained.parts[chain_name], MetropolisSampler)
     if arguments.split:
         trained.data = trained.data.with_split(arguments.split)
+    outputs = _options.outputs(
+        arguments, f"restored_seed{arguments.seed}", ("seed",), ("restored.png", "restore.json"), trained
+    )
     images, _ = _options.images_of(arguments.images, arguments.num, trained)
     map, noise = trained.parts[map_name], Noise(arguments.seed, torch.arange(len(images)), stream="measured")
     clean = map(images)
@@ -90,7 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
         progress=True,
     )
     if trained.runtime.is_main:
-        folder = _options.folder_of(arguments, "restored")
+        outputs.begin()
+        folder = outputs.folder
         unknown = check_known(images, torch.zeros(images.shape[2:]), tuple(images.shape[1:]))
         found = figures(x.clamp(-1, 1), unknown)
         misfit = (map(x.flatten(0, 1)).unflatten(0, x.shape[:2]) - values[:, None]).flatten(1)
@@ -105,6 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
         (folder / "restore.json").write_text(text.replace("NaN", "null") + "\n", encoding="utf-8")
         page = torch.cat([images[:, None], _as_images(values, images)[:, None], x], 1)
         save(grid(page.flatten(0, 1), page.shape[1]), folder / "restored.png", smallest=640)
+        outputs.end()
         print(", ".join(f"{name} {value:.3f}" for name, value in means.items()))
         print(f"truth, measured, restorations in {folder}: restored.png, restore.json")
     trained.runtime.finish()

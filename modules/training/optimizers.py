@@ -17,7 +17,8 @@ class Optimizer(ABC):
     """How one network learns; `start` makes its state.
 
     lr_n = lr · min(1, (n + warmup_offset)/warmup_steps) · decay, for update n = 1, 2, ...; decay falls by
-    half a cosine from 1 to final_factor over the updates warmup_steps..decay_steps, or stays 1.
+    half a cosine from 1 to final_factor over the updates warmup_steps..decay_steps, or stays 1; then, for a
+    last phase of its own, in a line to almost 0 at end_steps.
 
     Args:
         lr: the learning rate after warm-up.
@@ -26,6 +27,8 @@ class Optimizer(ABC):
             is theirs, one update late, so that the first has rate 0.
         decay_steps: the update at which the decay ends; 0: no decay.
         final_factor: what the decay ends at.
+        end_steps: the last update, to which the rate falls on to almost 0 in a line; not above decay_steps:
+            it doesn't.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class Optimizer(ABC):
         warmup_offset: int = 0,
         decay_steps: int = 0,
         final_factor: float = 0.0,
+        end_steps: int = 0,
     ) -> None:
         name = type(self).__name__
         check_number(f"{name}.lr", lr, above=0)
@@ -47,13 +51,14 @@ class Optimizer(ABC):
         if 0 < decay_steps <= warmup_steps:
             raise ConfigurationError(f"{name}.decay_steps must be above warmup_steps = {warmup_steps}")
         check_number(f"{name}.final_factor", final_factor, low=0, high=1)
+        check_integer(f"{name}.end_steps", end_steps, low=0)
         self.lr, self.clip_norm, self.warmup_steps, self.warmup_offset = (
             lr,
             clip_norm,
             warmup_steps,
             warmup_offset,
         )
-        self.decay_steps, self.final_factor = decay_steps, final_factor
+        self.decay_steps, self.final_factor, self.end_steps = decay_steps, final_factor, end_steps
 
     @abstractmethod
     def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -68,6 +73,8 @@ class Optimizer(ABC):
             span = self.decay_steps - self.warmup_steps
             done = min(1.0, max(0.0, (update - self.warmup_steps) / span))
             rate *= self.final_factor + (1 - self.final_factor) * 0.5 * (1 + math.cos(math.pi * done))
+        if update > self.decay_steps < self.end_steps:
+            rate *= max(0.0, (self.end_steps + 1 - update) / (self.end_steps + 1 - self.decay_steps))
         return rate
 
     def start(self, network: nn.Module) -> Updater:
@@ -183,8 +190,9 @@ class AdamW(Optimizer):
         warmup_offset: int = 0,
         decay_steps: int = 0,
         final_factor: float = 0.0,
+        end_steps: int = 0,
     ) -> None:
-        super().__init__(lr, clip_norm, warmup_steps, warmup_offset, decay_steps, final_factor)
+        super().__init__(lr, clip_norm, warmup_steps, warmup_offset, decay_steps, final_factor, end_steps)
         check_number("AdamW.beta1", beta1, low=0, below=1)
         check_number("AdamW.beta2", beta2, low=0, below=1)
         check_number("AdamW.eps", eps, above=0)

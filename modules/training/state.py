@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modules.core.checks import CheckpointError
+from modules.contracts.faults import calling
+from modules.contracts.outputs import check_output
+from modules.core.checks import CheckpointError, ConfigurationError
 from modules.core.noise import Noise
 from modules.core.types import Batch, LossOutput
 from modules.data.base import Examples
@@ -20,8 +22,9 @@ from modules.runtime.runtime import Runtime
 from modules.runtime.signals import INTERRUPTED, REQUEUE
 from modules.training.divergence import Divergence
 from modules.training.ema import EMA
+from modules.training.kept import Kept, restore_kept
 from modules.training.optimizers import Optimizer, check_optimizers
-from modules.training.saved import best_of, check_finite, load_weights, number_of, updates_of
+from modules.training.saved import best_of, check_finite, load_weights, number_of, unlogged_of, updates_of
 
 _log = logging.getLogger(__name__)
 
@@ -37,10 +40,12 @@ class Training:
         seed: of all training noise.
         dtype: of the data and the noise, the networks' own.
         max_energy: a mean |E| of a step above this is a divergence.
+        components: further ones, by name, whose state is kept with the method's (see Kept).
 
     Attributes:
         num_steps_done, num_skips, num_rollbacks: how far it is, and what went wrong on the way.
         rolled_back_to: the step of the last rollback's checkpoint. lr_factor: on all learning rates.
+        unlogged: what the record had collected since its last row when the state was saved (see Diary).
         stop_code: the exit code that a signal to any process asks for, 0: none; known alike to all.
 
     Raises:
@@ -56,6 +61,7 @@ class Training:
         seed: int,
         dtype: torch.dtype = torch.float32,
         max_energy: float = math.inf,
+        components: Mapping[str, object] | None = None,
     ) -> None:
         runtime.place(method)
         self.method = method.train()
@@ -68,8 +74,12 @@ class Training:
         self.max_energy = max_energy
         self.num_steps_done = self.num_skips = self.num_rollbacks = self.stop_code = 0
         self.rolled_back_to: int | None = None
+        self._looked_at = False  # whether the method's output was
         self.lr_factor = 1.0
         self.best: dict[str, Any] | None = None  # see Best.after
+        self.kept = {"method_state": Kept(method, list(self.networks.values()))}
+        self.kept |= {f"{name}_state": Kept(component) for name, component in (components or {}).items()}
+        self.unlogged = unlogged_of({})
 
     def step(
         self, batches: list[Batch], rows: list[range]
@@ -98,7 +108,7 @@ class Training:
             numbers = torch.tensor(span, device=self.runtime.device)
             noise = Noise(self.seed, numbers, step, f"train{attempt}", self.dtype)
             with self.runtime.dropout_noise(self.seed, step, micro, attempt), self.runtime.autocast():
-                output = self.method(batch, noise)
+                output = self._output(batch, noise)
             # each process's mean over its rows, then the mean over processes: the global batch's mean
             total = torch.stack(list(output.losses.values())).sum() / len(batches)
             total.backward()
@@ -114,6 +124,17 @@ class Training:
             self.ema.update(self.averages[name], self.networks[name], updater.num_updates)
         self.num_steps_done += 1
         return figures, outputs
+
+    def _output(self, batch: Batch, noise: Noise) -> LossOutput:
+        """The method's; a user's own is looked at, more closely the first time."""
+        if self._looked_at:
+            output = self.method(batch, noise)
+        else:
+            with calling():
+                output = self.method(batch, noise)
+        check_output(self.method, output, len(batch.image), self.networks, first=not self._looked_at)
+        self._looked_at = True
+        return output
 
     def _agree(self, learning: list[str], outputs: list[LossOutput], rows: list[range]) -> dict[str, float]:
         """Average gradients over processes and clip them; their norms, if all is well on every process.
@@ -178,10 +199,25 @@ class Training:
             groups[name] = dict(self.networks[name].state_dict())
             groups[f"{name}_ema"] = dict(self.averages[name].state_dict())
             groups[f"{name}_optimizer"] = self.updaters[name].tensors()
+        groups |= {group: found for group, kept in self.kept.items() if (found := kept.tensors())}
         return {
             group: {name: tensor.contiguous() for name, tensor in tensors.items()}
             for group, tensors in groups.items()
         }
+
+    def check_alike(self) -> None:
+        """Raise, on every process, where a component keeps another state on another process.
+
+        The main process's state is saved for all.
+        """
+        if self.runtime.num_processes == 1:
+            return
+        for kept in self.kept.values():
+            if kept.tensors() and len(set(self.runtime.gather_objects([kept.digest()]))) > 1:
+                raise ConfigurationError(
+                    f"the state of {type(kept.component).__name__} differs between processes, and a "
+                    "checkpoint holds one for all: keep what all processes know (see Runtime.gather)"
+                )
 
     def numbers(self) -> dict[str, Any]:
         """The rest of the state, for JSON."""
@@ -194,6 +230,7 @@ class Training:
             "rolled_back_to": self.rolled_back_to,
             "lr_factor": self.lr_factor,
             "best": self.best,
+            "unlogged": self.unlogged,
         }
 
     @property
@@ -230,11 +267,14 @@ class Training:
                     f'the checkpoint has no optimizer state of the network "{name}": add --allow-inexact to '
                     "start it anew"
                 )
+        for group, kept in self.kept.items():
+            restore_kept(kept, tensors, group, self.runtime.device, allow_inexact)
         if "best" not in numbers and not allow_inexact:
             raise CheckpointError(
                 "the checkpoint lacks the best step so far: add --allow-inexact to forget it"
             )
         self.num_steps_done, self.best = numbers["step"], best_of(numbers)
+        self.unlogged = unlogged_of(numbers)
         # states from before there were guards had no faults
         self.num_skips, self.num_rollbacks = (int(number_of(numbers, n, 0)) for n in ("skips", "rollbacks"))
         back = numbers.get("rolled_back_to")

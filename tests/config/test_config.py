@@ -1,10 +1,11 @@
 """Gin files compose as written, and what they say is built."""
 
+import gin
 import pytest
 
 from modules import config
 from modules.core.checks import ConfigurationError
-from tests.config.toys import built, write
+from tests.config.toys import ToySampler, built, write
 
 
 def test_overrides_win_over_files_and_files_over_their_parts(folder):
@@ -59,6 +60,23 @@ def test_a_replaced_component_leaves_its_settings_idle_without_fault(folder):
     )
     assert built(["x.gin"], ["ToyModel.parts=None"]).parts is None
     assert built(["good.gin", "mine.gin"]).sampler.num_steps == 2
+
+
+@gin.register
+class HeirSampler(ToySampler):
+    """A user's subclass of a component, which takes what its base takes."""
+
+
+def test_a_subclass_in_the_place_of_its_base_is_told_what_it_does_not_inherit(folder):
+    """The recipe's settings of the base reach nobody: said one by one, until each is bound or left out."""
+    write(folder, "mine.gin", 'include "good.gin"\nToySampler.rate = 0.5')
+    swap = "ToyModel.sampler=@HeirSampler()"
+    with pytest.raises(ConfigurationError) as caught:
+        built(["mine.gin"], [swap, "HeirSampler.num_steps=3"])
+    expected = "ToySampler.rate has no effect: HeirSampler is built in the place of its base ToySampler"
+    assert expected in str(caught.value) and "bind HeirSampler.rate" in str(caught.value)
+    model = built(["mine.gin"], [swap, "HeirSampler.num_steps=3", "HeirSampler.rate=0.2"])
+    assert (model.sampler.num_steps, model.sampler.rate) == (3, 0.2)
 
 
 def test_an_override_of_a_replaced_component_is_a_fault(folder):

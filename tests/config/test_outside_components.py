@@ -30,7 +30,7 @@ from modules.energies.base import Energy
 from modules.guidance.base import Guidance
 from modules.losses.likelihood import RecoveryLikelihoodLoss
 from modules.samplers.base import Sampler
-from modules.core.tensors import expand_as, norm_per_sample
+from modules.core.tensors import expand_as, norm_per_sample, rms_per_sample
 from modules.core.types import Chain
 
 
@@ -47,8 +47,9 @@ class SignSampler(Sampler):
         for k in range(self.num_steps):
             grad = potential.grad(y)
             z = noise.normal("sign", tuple(y.shape[1:]), draw=k)
-            y = y - self.length * expand_as(step_size, y) * (grad.sign() + z)
-        return Chain(y, norm_per_sample(grad), norm_per_sample(y - start))
+            move = self.length * expand_as(step_size, y) * (grad.sign() + z)
+            y = y - (move if free is None else move * free)
+        return Chain(y, norm_per_sample(grad), rms_per_sample(y - start))
 
 
 @gin.register

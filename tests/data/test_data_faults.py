@@ -53,6 +53,18 @@ def test_values_and_labels_out_of_range_are_listed():
     ]
 
 
+def test_images_beyond_the_range_are_listed():
+    """Float images in 0..255, as a user's own set may hold them: each is a fault, and uint8 is none."""
+    images = torch.full((3, 1, 2, 2), 0.5)
+    images[1] = torch.tensor([[0.0, 255.0], [3.0, 4.0]])
+    images[2, 0, 0, 0] = torch.inf
+    assert list(_Memory(images, None, 0).faults()) == [
+        "_Memory: example 2 has values that are not finite",
+        "_Memory: example 1 has values from 0 to 255, not in [-1, 1]",
+    ]
+    assert list(_Memory(images.nan_to_num(posinf=9).to(torch.uint8), None, 0).faults()) == []
+
+
 def test_an_example_that_cannot_be_read_hides_no_other():
     images = torch.zeros(1000, 2)
     images[4, 0] = torch.nan

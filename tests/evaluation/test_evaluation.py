@@ -18,10 +18,12 @@ from modules.features.pixels import RawPixels
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
 from modules.methods.recovery import RecoveryLikelihood
+from modules.metrics.base import Metric, SetMetric
 from modules.metrics.class_accuracy import ClassAccuracy
 from modules.metrics.fid import FID
 from modules.metrics.grid_kl import GridKL, square_grid
 from modules.metrics.mode_mass import ModeMass
+from modules.metrics.rows import Rows
 from modules.metrics.sliced_wasserstein import SlicedWasserstein
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
@@ -133,6 +135,55 @@ def test_points_know_their_parts():
     labelled = GaussianMixture2D(num_classes=8).open().rows(torch.arange(4000))
     cell = GaussianMixture2D().cell(labelled[0])
     assert (cell == labelled[1][:, 0])[cell >= 0].all()
+
+
+class Mean(SetMetric):
+    """A user's metric that keeps the points as they are."""
+
+    label, takes = "mean", "features"
+
+    def make_store(self):
+        return Rows()
+
+    def figures(self):
+        return {self.label: float(self.references.read().mean())}
+
+
+class MeanSquare(Mean):
+    """Another, that keeps their squares, in the same kind of store."""
+
+    label = "mean_square"
+
+    def summary(self, x, indices):
+        return x.square()
+
+
+class Scaled(MeanSquare):
+    """One whose summary depends on an argument."""
+
+    label = "scaled"
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+        super().__init__()
+
+    def summary(self, x, indices):
+        return self.factor * x
+
+
+def _references(*metrics: Metric) -> list[float]:
+    Evaluation(metrics, RawPixels(), 4, num_references=64).open(GaussianMixture2D(), Runtime(trackers=()))
+    return [metric.figures()[metric.label] for metric in metrics]
+
+
+def test_a_cached_reference_is_the_metrics_own():
+    """At once and from the cache, of metrics that keep rows and summarise differently."""
+    x = GaussianMixture2D().open().rows(torch.arange(64) * 2**20 // 64)[0]
+    wanted = [float(x.mean()), float(x.square().mean())]
+    together = _references(Mean(), MeanSquare(), Scaled(2.0))
+    assert together == pytest.approx([*wanted, 2 * wanted[0]], rel=1e-5)
+    again = [_references(metric)[0] for metric in (Scaled(2.0), MeanSquare(), Mean(), Scaled(3.0))]
+    assert again == pytest.approx([2 * wanted[0], wanted[1], wanted[0], 3 * wanted[0]], rel=1e-5)
 
 
 REFUSED = {

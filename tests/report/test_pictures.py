@@ -45,6 +45,16 @@ def test_a_grid_holds_each_image_in_reading_order():
     assert centres == [0, 64, 128, 191, 255]
 
 
+def test_of_a_thousand_levels_a_few_are_shown(tmp_path):
+    """The strip has the first, the last and some between, and the samples: 13 tiles, evenly darker."""
+    shades = [torch.full((1, 1, 4, 4), -1 + 2 * i / 1000) for i in range(1001)]
+    save_samples(torch.ones(1, 1, 4, 4), shades, tmp_path / "page.png")
+    picture = np.asarray(Image.open(tmp_path / "page.png").convert("L"))
+    shown = list(dict.fromkeys(picture[picture.shape[0] // 2].tolist()))
+    # the samples' own picture comes first, white; then 0 for noise, and up; 90 is the paper
+    assert len(set(shown) - {90}) == 12 and {0, 255} <= set(shown)
+
+
 @pytest.mark.parametrize("num", [1, 4, 7])
 def test_the_samples_page_has_samples_and_levels(tmp_path, num):
     samples = torch.ones(num, 1, 4, 4)

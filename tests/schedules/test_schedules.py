@@ -33,6 +33,7 @@ LADDERS = [
     ContinuousSchedule(num_levels=1),
     ContinuousSchedule(num_levels=25, logsnr_max=6.0, logsnr_min=-3.0),
 ]
+ONES = torch.ones(4, dtype=torch.float64)
 every_ladder = pytest.mark.parametrize("schedule", LADDERS, ids=lambda s: f"{type(s).__name__}{s.num_levels}")
 
 
@@ -54,6 +55,24 @@ def test_published_drl_tables(num_levels: int) -> None:
     ):
         wanted = recorded[f"T{num_levels}.{key}"][rows]
         torch.testing.assert_close(getattr(table, name), wanted, rtol=0, atol=1e-12)
+
+
+class _Own(Schedule):
+    """A user's ladder, from x_t = x + σ_t ε (variance exploding) to what is asked for."""
+
+    def __init__(self, **faults) -> None:
+        self.faults = faults
+        super().__init__(3)
+
+    def ladder(self):
+        falling = torch.tensor([0.9, 0.5, 0.1, 0.01], dtype=torch.float64)
+        return self.faults.get("ladder", (falling, 1 - falling))
+
+    def coefficients(self, ladder):
+        ones = torch.ones(3, dtype=torch.float64)
+        found = dict.fromkeys(("energy_scale", "step_size", "loss_weight", "y_scale"), ones)
+        found = {**found, "is_top": ones > 1, **self.faults.get("coefficients", {})}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class _RoundedPositions(CosineSchedule):
@@ -214,6 +233,14 @@ def test_ladders_differ() -> None:
         (lambda: ContinuousSchedule(logsnr_min=10.0), ["logsnr_max - logsnr_min", "above 0"]),
         (lambda: CosineSchedule().with_levels(12), ["the 6 levels of a CosineSchedule", "--ladder"]),
         (lambda: SubsampledLinearSchedule(3).with_levels(3), ["the 3 levels", "--ladder"]),
+        (lambda: CosineSchedule(step_variance=5.0, level_scaled=False), ["b² c_t = 5", "below 4"]),
+        (lambda: _Own(ladder=(ONES, ONES * 4)), ["_Own.ladder gave ᾱ + σ̄² = 5 at level 0", "preserving"]),
+        (lambda: _Own(ladder=(ONES[:3], ONES[:3])), ["_Own.ladder gave (3,)", "shape (4,)"]),
+        (lambda: _Own(ladder=(ONES.float() / 2, ONES.float() / 2)), ["torch.float32", "float64"]),
+        (lambda: _Own(ladder=(ONES / 2, ONES / 2)), ["ᾱ from 0.5 to 0.5", "falls from level to level"]),
+        (lambda: _Own(coefficients={"loss_weight": None}), ["_Own.coefficients gave", "loss_weight"]),
+        (lambda: _Own(coefficients={"step_size": ONES[:3] * 0}), ["step_size down to 0", "above 0"]),
+        (lambda: _Own(coefficients={"is_top": ONES[:3]}), ["is_top as (3,) torch.float64", "torch.bool"]),
     ],
 )
 def test_faults_are_named(make, words: list[str]) -> None:

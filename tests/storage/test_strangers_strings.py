@@ -41,6 +41,7 @@ PLACES = {
     "Digits": DATA,
     "HuggingFaceData": DATA + "\nHuggingFaceData.shape = (1, 8, 8)\nHuggingFaceData.source = '.'",
     "Shapes": DATA,
+    "TorchData": DATA + "\nTorchData.dataset = 1\nTorchData.shape = (1, 8, 8)",
     "RecoveryResNet": ENERGY + "\nRecoveryResNet.shape = (1, 8, 8)",
     "MLPEnergy": ENERGY + "\nMLPEnergy.shape = (1, 8, 8)",
     "CooperativeResNet": ENERGY,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -83,10 +84,12 @@ def test_annealing_goes_on_where_it_was_stopped(one_run, tmp_path):
     assert log_z() == whole
     assert (kept / "forward_0.safetensors").stat().st_mtime_ns == times["forward_0.safetensors"]
     # other settings overlook what is kept
-    assert _run(one_run, tmp_path / "out", *options, "--chains", "2") == 0
-    assert log_z() != whole
+    other = tmp_path / "other"
+    shutil.copytree(kept, other / "annealing")
+    assert _run(one_run, other, *options, "--chains", "2") == 0
+    assert json.loads((other / "likelihood.json").read_text())["log_z"] != whole
     (kept / "steps.safetensors").write_bytes(b"broken")
-    assert _run(one_run, tmp_path / "out", *options, "--chains", "2") == 2
+    assert _run(one_run, tmp_path / "out", *options) == 2
 
 
 def test_published_energies_are_annealed_alone(tiny_run, tmp_path, capsys):

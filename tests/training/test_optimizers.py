@@ -105,6 +105,17 @@ def test_a_factor_on_the_learning_rate() -> None:
     assert network.x.tolist() == pytest.approx([10 - 0.075, -10 + 0.075], rel=1e-9)
 
 
+def test_a_last_phase_takes_the_rate_on_to_almost_nothing() -> None:
+    """From 0.2 of it at update 10 in a line: four fifths, three, ... of that; a run cut short has none."""
+    rule = AdamW(1.0, warmup_steps=2, decay_steps=10, final_factor=0.2, end_steps=14)
+    rates = [rule.lr_at(n) for n in range(10, 16)]
+    assert rates == pytest.approx([0.2, 0.16, 0.12, 0.08, 0.04, 0.0], abs=1e-12)
+    for end in (0, 5, 10):
+        short = AdamW(1.0, warmup_steps=2, decay_steps=10, final_factor=0.2, end_steps=end)
+        assert [short.lr_at(n) for n in (6, 10, 11)] == pytest.approx([0.6, 0.2, 0.2])
+    assert AdamW(1.0, end_steps=4).lr_at(2) == pytest.approx(0.6)
+
+
 def test_it_minimizes() -> None:
     network = Two()
     updater = AdamW(0.5, decay_steps=300).start(network)

@@ -1,0 +1,226 @@
+"""A user's class that breaks a contract is told at once, in a line: class, what it gave, what it must give.
+
+Every fault is planted in parts that train as they are; docs/own_component.md lists the same lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from modules.core.checks import UserError
+from modules.core.tensors import expand_as, norm_per_sample, rms_per_sample
+from modules.core.types import Chain, LossOutput
+from modules.data.base import Data, MemoryExamples
+from modules.energies.base import Energy
+from modules.guidance.none import NoGuidance
+from modules.initializers.base import Initializer
+from modules.losses.likelihood import RecoveryLikelihoodLoss
+from modules.methods.recovery import RecoveryLikelihood
+from modules.runtime.runtime import Runtime
+from modules.samplers.base import Sampler
+from modules.sampling.generation import Generation
+from modules.schedules.cosine import CosineSchedule
+from modules.training.optimizers import AdamW
+from modules.training.trainer import Trainer
+
+torch.set_num_threads(1)
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "own_component.md"
+
+
+class MyEnergy(Energy):
+    """E = |A y|²/2."""
+
+    def __init__(self) -> None:
+        super().__init__((1, 4, 4))
+        self.matrix = nn.Linear(16, 4)
+
+    def forward(self, y, transition, label=None):
+        return self.matrix(y.flatten(1)).square().sum(1) / 2
+
+
+class MyInitializer(Initializer):
+    def __init__(self) -> None:
+        super().__init__((1, 4, 4))
+
+    def mean(self, x_t, transition, label=None):
+        return x_t
+
+
+class MySampler(Sampler):
+    def sample(self, potential, y, step_size, noise, free=None):
+        start, grad = y, potential.grad(y)
+        move = 0.5 * expand_as(step_size, y) ** 2 * grad
+        y = y - (move if free is None else move * free)
+        return Chain(y, norm_per_sample(grad), rms_per_sample(y - start))
+
+
+class MyLoss(RecoveryLikelihoodLoss):
+    def __call__(self, positive, negative, transition):
+        return super().__call__(positive, negative, transition)
+
+
+class MyGuidance(NoGuidance):
+    pass
+
+
+class MyMethod(RecoveryLikelihood):
+    pass
+
+
+class MyData(Data):
+    def __init__(self) -> None:
+        super().__init__((1, 4, 4))
+
+    def open(self):
+        return MemoryExamples(torch.linspace(-1, 1, 64 * 16).reshape(64, 1, 4, 4))
+
+
+def _trainer(parts: dict[type, type], **more: Any) -> Trainer:
+    def make(kind: type, *arguments: Any) -> Any:
+        return parts.get(kind, kind)(*arguments)
+
+    torch.manual_seed(0)
+    networks = make(MyEnergy), make(MyInitializer), CosineSchedule(), make(MySampler)
+    loss = make(MyLoss)
+    method = parts.get(MyMethod, RecoveryLikelihood)(*networks, True, loss)
+    return Trainer(
+        method,
+        make(MyData),
+        {"energy": AdamW(1e-3)},
+        Generation(make(MySampler), make(MyGuidance)),
+        num_steps=1,
+        batch_size=8,
+        runtime=Runtime(trackers=()),
+        num_samples=4,
+        **more,
+    )
+
+
+def breaking(base: type, **methods: Callable[..., Any]) -> dict[type, type]:
+    """The class with other methods, under the same name."""
+    return {base: type(base.__name__, (base,), {"__module__": __name__, **methods})}
+
+
+def _output(change: Callable[[LossOutput], LossOutput]) -> dict[type, type]:
+    return breaking(
+        MyMethod, forward=lambda self, b, noise: change(RecoveryLikelihood.forward(self, b, noise))
+    )
+
+
+def _chain(change: Callable[[Chain, Any], Chain]) -> dict[type, type]:
+    def sample(self, potential, y, step_size, noise, free=None):
+        return change(MySampler.sample(self, potential, y, step_size, noise, free), y)
+
+    return breaking(MySampler, sample=sample)
+
+
+def _rows(images: torch.Tensor, labels: torch.Tensor | None = None) -> dict[type, type]:
+    return breaking(MyData, open=lambda self: MemoryExamples(images, labels))
+
+
+def _no_free(self, potential, y, step_size, noise):
+    return MySampler.sample(self, potential, y, step_size, noise)
+
+
+def forward(self, y, transition, label=None):
+    return self.matrix(y).sum(1)
+
+
+def _in_place(self, potential, y, step_size, noise, free=None):
+    return MySampler.sample(self, potential, y.add_(1), step_size, noise, free)
+
+
+def _ignores_free(self, potential, y, step_size, noise, free=None):
+    return MySampler.sample(self, potential, y, step_size, noise)
+
+
+def _parameter(self, *arguments):
+    RecoveryLikelihood.__init__(self, *arguments)
+    self.heat = nn.Parameter(torch.ones(()))
+
+
+IMAGES = torch.rand(64, 1, 4, 4) * 2 - 1
+FORWARD = MyEnergy.forward
+FAULTS: dict[str, dict[type, type]] = {
+    "energies (b, 1)": breaking(MyEnergy, forward=lambda s, y, c, label=None: FORWARD(s, y, c)[:, None]),
+    "one energy of a batch": breaking(MyEnergy, forward=lambda s, y, c, label=None: FORWARD(s, y, c).mean()),
+    "samples that mix": breaking(
+        MyEnergy, forward=lambda s, y, c, label=None: FORWARD(s, y - y.mean(0), c) + 1
+    ),
+    "integer energies": breaking(MyEnergy, forward=lambda s, y, c, label=None: FORWARD(s, y, c).long()),
+    "energies that aren't finite": breaking(
+        MyEnergy, forward=lambda s, y, c, label=None: FORWARD(s, y, c) / 0
+    ),
+    "another energy for chains": breaking(
+        MyEnergy, at=lambda s, c, label=None: lambda y: 2 * FORWARD(s, y, c)
+    ),
+    "no label in forward": breaking(MyEnergy, forward=lambda s, y, c: FORWARD(s, y, c)),
+    "code that fails": breaking(MyEnergy, forward=forward),
+    "a mean of another shape": breaking(MyInitializer, mean=lambda s, x, c, label=None: x.flatten(1)),
+    "a missing free": breaking(MySampler, sample=_no_free),
+    "a tensor for a Chain": breaking(MySampler, sample=lambda s, u, y, step, noise, free=None: y),
+    "a norm for the rms": _chain(lambda chain, y: replace(chain, displacement=norm_per_sample(chain.y - y))),
+    "one figure of a batch": _chain(lambda chain, y: replace(chain, grad_norm=chain.grad_norm.mean())),
+    "a chain in float64": _chain(lambda chain, y: replace(chain, y=chain.y.double())),
+    "a start changed in place": breaking(MySampler, sample=_in_place),
+    "known pixels that move": breaking(MySampler, sample=_ignores_free),
+    "a guided energy for a function": breaking(
+        MyGuidance, energy=lambda s, energy, c, label: torch.zeros(len(label))
+    ),
+    "a loss (b,)": breaking(MyLoss, __call__=lambda s, positive, negative, c: positive - negative),
+    "a loss without gradient": breaking(
+        MyLoss, __call__=lambda s, positive, negative, c: positive.mean().detach()
+    ),
+    "losses in a dict": _output(lambda out: out.losses),
+    "an unknown network": _output(lambda out: replace(out, losses={"enrgy": out.losses["energy"]})),
+    "no loss": _output(lambda out: replace(out, losses={})),
+    "levels from 0": _output(lambda out: replace(out, t=out.t - 1)),
+    "a watched mean": _output(lambda out: replace(out, watch={"gap": out.watch["displacement"].mean()})),
+    "a watched name with a slash": _output(lambda out: replace(out, watch={"gap/1": out.t.float()})),
+    "a parameter that nothing trains": breaking(MyMethod, __init__=_parameter),
+    "a torch Dataset for Examples": breaking(MyData, open=lambda s: TensorDataset(IMAGES)),
+    "rows of another shape": _rows(IMAGES[:, :, :2]),
+    "float images in 0..255": _rows((IMAGES + 1) * 127.5),
+    "rows that aren't finite": _rows(IMAGES / 0),
+    "labels of a set without": _rows(IMAGES, torch.ones(64, dtype=torch.int64)),
+    "float labels": _rows(IMAGES, torch.ones(64)),
+}
+
+
+def _line(parts: dict[type, type], folder: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        _trainer(parts).train(folder)
+    return str(caught.value)
+
+
+def _plain(line: str) -> str:
+    """Without the figures of this machine, and the line of this file."""
+    return re.sub(r"\d+\.\d+|py:\d+", "0.0", line)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_one_line_of_the_page(name: str, tmp_path: Path) -> None:
+    line = _line(FAULTS[name], tmp_path / "run")
+    listed = dict(
+        row.strip("| ").split(" | ", 1)
+        for row in PAGE.read_text(encoding="utf-8").splitlines()
+        if " | " in row
+    )
+    assert "\n" not in line and line.startswith("My")
+    assert _plain(f"`{line}`") == _plain(listed[name])
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_the_parts_without_a_fault_train_and_sample(tmp_path: Path) -> None:
+    _trainer({}).train(tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoints").exists() and (tmp_path / "run" / "samples").exists()
