@@ -47,7 +47,7 @@ def test_a_wheel_holds_gin_files_data_and_the_command(installed):
         *("modules", "launch.py"),
     }
     (entry,) = installed.glob("*.dist-info/entry_points.txt")
-    assert "recovery-likelihood = launch:main" in entry.read_text()
+    assert "recovery-likelihood = launch:program" in entry.read_text()
 
 
 def test_an_installed_program_reads_its_gin_files(installed, tmp_path):

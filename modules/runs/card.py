@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from modules.data.hub import HuggingFaceData
-
-if TYPE_CHECKING:
-    from modules.runs.run import Run
+from modules.runs.trained import Trained
 
 LIBRARY, PICTURE = "recovery-likelihood", "samples.png"
 
 
-def text(run: Run, license: str, has_picture: bool) -> str:
+def text(run: Trained, license: str, has_picture: bool) -> str:
     """The card, Markdown with the Hub's header."""
     kind = "image" if len(run.data.shape) == 3 else "point"
     header: dict[str, Any] = {
@@ -67,14 +65,14 @@ is run: weights are safetensors, the configuration is data.
 """
 
 
-def _data(run: Run) -> str:
+def _data(run: Trained) -> str:
     source = run.data.source if isinstance(run.data, HuggingFaceData) else ""
     if source and Path(source).exists():
         return "pictures of its author's own"
     return source or type(run.data).__name__
 
 
-def _labels(run: Run) -> str:
+def _labels(run: Trained) -> str:
     classes = run.energy.num_classes
     return f"{classes} classes (`label=`, `guidance=`)" if classes else "without classes"
 

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 from modules.core.checks import CheckpointError
 from modules.runs.card import PICTURE
+from modules.runs.data_record import DATA
 from modules.runs.folder import CONFIG, IMPORTS
 
-SHARED = [CONFIG, IMPORTS, "README.md", PICTURE, "checkpoints/*/*.json", "checkpoints/*/*.safetensors"]
+SHARED = [CONFIG, IMPORTS, DATA, "README.md", PICTURE, "checkpoints/*/*.json", "checkpoints/*/*.safetensors"]
 """What is uploaded and downloaded: data alone, no code."""
 
 

@@ -10,20 +10,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from modules.core.checks import CheckpointError, ConfigurationError, check_integer
 from modules.report.pictures import save_samples
 from modules.runs import card
 from modules.runs.folder import CONFIG, IMPORTS
 from modules.runs.hub import SHARED, one_line
+from modules.runs.trained import Trained
 from modules.storage import checkpoints, durable
 
-if TYPE_CHECKING:
-    from modules.runs.run import Run
 
-
-def save_pretrained(run: Run, folder: str | Path, license: str = "other", num_samples: int = 16) -> Path:
+def save_pretrained(run: Trained, folder: str | Path, license: str = "other", num_samples: int = 16) -> Path:
     """Write what others need to sample: a run's folder without optimizers, whose README.md is a model card.
 
     The weights are those that the run was loaded with, as safetensors; the configuration is gin text without
@@ -57,6 +54,8 @@ def save_pretrained(run: Run, folder: str | Path, license: str = "other", num_sa
     names = [Path(name).name if name.endswith(".py") else name for name in run.config.imports]
     about = {"library_name": card.LIBRARY, "step": run.step, "weights": run.weights, "imports": names}
     durable.replace_file(folder / IMPORTS, json.dumps(about, indent=1) + "\n")
+    if run.recorded is not None:
+        run.recorded.write(folder)
     if num_samples:
         classes = run.energy.num_classes
         label = [i % classes for i in range(num_samples)] if classes else None
@@ -66,7 +65,7 @@ def save_pretrained(run: Run, folder: str | Path, license: str = "other", num_sa
 
 
 def push_to_hub(
-    run: Run,
+    run: Trained,
     repo_id: str,
     license: str = "other",
     num_samples: int = 16,

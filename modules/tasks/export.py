@@ -16,6 +16,7 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write --output; see Run.save_pretrained."""
     trained = _options.as_it_is(arguments)
+    trained.runtime.use_threads()
     folder = Path(arguments.output or f"{arguments.run.rstrip('/')}_shared")
     trained.save_pretrained(folder, arguments.license, arguments.num)
     print(f"step {trained.step:,} in {folder}; README.md is its model card")

@@ -20,5 +20,6 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.to:
         raise ConfigurationError("--task push needs a repository: --to user/name")
     trained = _options.as_it_is(arguments)
+    trained.runtime.use_threads()
     print(trained.push_to_hub(arguments.to, arguments.license, arguments.num, arguments.private))
     return 0

@@ -38,7 +38,15 @@ def test_the_round_trip_gives_the_same_samples(tiny_run, shared):
 def test_it_holds_data_alone_and_no_optimizer(shared):
     files = {path.name for path in shared.rglob("*") if path.is_file()}
     assert files == {
-        *("README.md", "config.gin", "config.json", "samples.png", "manifest.json", "state.json"),
+        *(
+            "README.md",
+            "config.gin",
+            "config.json",
+            "data.json",
+            "samples.png",
+            "manifest.json",
+            "state.json",
+        ),
         *("energy_ema.safetensors", "initializer_ema.safetensors"),
     }
     about = json.loads((shared / "config.json").read_text())
