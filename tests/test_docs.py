@@ -51,7 +51,7 @@ def test_links_lead_somewhere(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_files_that_are_named_exist(page: str) -> None:
     """`modules/...`, `gin/...` and the like, in words and in commands."""
-    named = re.findall(r"\b(?:modules|gin|tests|benchmarks|docs)/[\w./-]*\w", _read(page))
+    named = re.findall(r"\b(?:modules|gin|tests|benchmarks|docs|examples|launchers)/[\w./-]*\w", _read(page))
     scripts = [f"{name.replace('.', '/')}.py" for name in re.findall(r"-m (benchmarks\.\w+)", _read(page))]
     assert [name for name in [*named, *scripts] if not (ROOT / name).exists()] == []
 

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = exports(
         "base": "Data Examples MemoryExamples",
         "digits": "Digits digits_split",
         "hub": "HuggingFaceData",
+        "images": "read_image",
         "quantization": "to_bytes to_unit_range",
         "points": "Checkerboard GaussianMixture2D Rings",
         "shapes": "Shapes",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from modules.core.checks import CheckpointError, ConfigurationError, check_integer
 from modules.report.pictures import save_samples
@@ -47,7 +48,7 @@ def save_pretrained(run: Trained, folder: str | Path, license: str = "other", nu
     tensors, state = checkpoints.load(run.checkpoint)
     suffix = "_ema" if run.weights == "ema" else ""
     wanted = {f"{name}{suffix}" for name in run.method.networks()} | {"method_state", "generation_state"}
-    numbers = {name: state[name] for name in ("step", "seed", "updates") if name in state}
+    numbers: dict[str, Any] = {name: state[name] for name in ("step", "seed", "updates") if name in state}
     of_run = {group: values for group, values in tensors.items() if group in wanted}
     checkpoints.save(checkpoints.path_of(folder, run.step), of_run, numbers)
     durable.replace_file(folder / CONFIG, run.config.text)
