@@ -6,7 +6,7 @@ python examples/compose_two.py runs/one runs/other composed.png
 import sys
 
 from modules import runs
-from modules.report.pictures import save_samples
+from modules.report import save_samples
 
 
 def compose(first, second, weights=(1.0, 1.0), num=16):
