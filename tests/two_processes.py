@@ -197,7 +197,7 @@ def inputs(metric: Metric, count: int, side: str) -> Tensor:
     if metric.takes == "modes":
         return noise.integers("modes", -1, 3)
     x = noise.normal("x", () if metric.takes == "own" else (4,))
-    return x.softmax(1) if metric.takes == "probabilities" else x
+    return x.softmax(1) if metric.takes in ("probabilities", "classes") else x
 
 
 def run_folder(folder: Path) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from modules.core.checks import DataError, check_integer, check_shape
+from modules.core.fingerprints import bytes_of
+from modules.data.given import as_labels
 from modules.data.quantization import to_unit_range
 
 _CHUNK = 256
+_MOST = 2**22  # examples of a set without contents of its own, of a fingerprint
 
 
 class Examples(ABC):
@@ -21,11 +26,13 @@ class Examples(ABC):
         shape: of one example, (c, h, w) or (d,).
         class_names: one name a class; empty without labels.
         grey_values: n, where values are k·2/(n-1) - 1 with whole numbers k; None: where they aren't.
+        left_out: what lies beside the examples in their place and is none of them, each with the reason.
     """
 
     shape: tuple[int, ...]
     class_names: list[str]
     grey_values: int | None = None
+    left_out: Sequence[str] = ()
 
     @abstractmethod
     def __len__(self) -> int:
@@ -44,6 +51,43 @@ class Examples(ABC):
             DataError: naming the index or file that cannot be read.
         """
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over every example, its labels and the classes' names: of other data it is another.
+
+        Raises:
+            DataError: as of `rows`.
+        """
+        total = hashlib.sha256(repr((len(self), self.shape, self.class_names)).encode())
+        for part in self.contents():
+            total.update(part)
+        return total.hexdigest()
+
+    def contents(self) -> Iterator[bytes | memoryview]:
+        """All that determines what `rows` gives, piece by piece; here the examples themselves.
+
+        Sets that know it without giving out every example say so faster. Of more than 4 million, which only
+        code makes that doesn't say so, an even share is taken.
+        """
+        apart = max(1, len(self) // _MOST)
+        for start in range(0, len(self), apart * _CHUNK):
+            for values in self.rows(torch.arange(start, min(start + apart * _CHUNK, len(self)), apart)):
+                yield bytes_of(values)
+
+
+def made_contents(data: Data, examples: Examples) -> Iterator[bytes | memoryview]:
+    """The `contents` of a set that a function of the index makes: its settings, and 1,024 examples of it."""
+    for name, value in sorted(vars(data).items()):
+        yield name.encode()
+        if isinstance(value, Tensor):
+            yield bytes_of(value)
+        else:  # what isn't plain would show its address
+            plain = isinstance(value, (bool, int, float, str, list, tuple, type(None)))
+            yield (repr(value) if plain else type(value).__qualname__).encode()
+    few = min(1024, len(examples))
+    for values in examples.rows(torch.arange(few) * len(examples) // few):
+        yield bytes_of(values)
+
 
 class Data(ABC):
     """A data set to be opened. Making one reads nothing.
@@ -60,6 +104,19 @@ class Data(ABC):
         check_integer(f"{type(self).__name__}.num_classes", num_classes, low=0)
         self.num_classes = num_classes
         self.class_names: list[str] = []
+
+    @property
+    def where(self) -> str:
+        """The set, as messages call it."""
+        return type(self).__name__
+
+    def read_class_names(self) -> list[str]:
+        """The classes' names, read from the files where only they know them; no example is read.
+
+        Raises:
+            DataError: as of `open`.
+        """
+        return self.class_names
 
     @abstractmethod
     def open(self) -> Examples:
@@ -118,6 +175,9 @@ class MemoryExamples(Examples):
     ) -> None:
         if labels is None:
             labels = torch.full((images.shape[0],), -1)
+        if len(labels) != len(images):
+            raise DataError(f"{len(images)} images need as many labels, got {len(labels)}")
+        labels = as_labels(labels, "labels")
         self.images = images
         self.labels = labels.reshape(images.shape[0], -1)
         self.shape = tuple(images.shape[1:])
@@ -129,3 +189,8 @@ class MemoryExamples(Examples):
 
     def rows(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         return to_unit_range(self.images[indices]), self.labels[indices]
+
+    def contents(self) -> Iterator[bytes | memoryview]:
+        yield str(self.images.dtype).encode()
+        yield from (bytes_of(part) for part in self.images.split(_CHUNK))
+        yield bytes_of(self.labels)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import ClassVar
 
 import gin
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from modules.core.checks import ConfigurationError, check_integer, check_number
 from modules.core.noise import Noise
-from modules.data.base import Data, Examples
+from modules.data.base import Data, Examples, made_contents
 
 
 class Points(Data):
@@ -71,6 +72,9 @@ class _PointExamples(Examples):
         part = noise.integers("part", 0, self.points.num_parts)
         label = part if self.points.num_classes else torch.full_like(part, -1)
         return self.points.place(part, noise), label[:, None]
+
+    def contents(self) -> Iterator[bytes | memoryview]:
+        return made_contents(self.points, self)
 
 
 @gin.register

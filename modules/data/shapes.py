@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import gin
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from modules.core.checks import ConfigurationError, check_integer, nearest
 from modules.core.noise import Noise
-from modules.data.base import Data, Examples
+from modules.data.base import Data, Examples, made_contents
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "shape": ("circle", "square", "triangle", "cross"),
@@ -113,6 +113,9 @@ class _ShapeExamples(Examples):
         jitter = _JITTER * (2 * noise.uniform("jitter", (2,)) - 1)
         labels = values + self.first_class
         return draw(values, jitter, self.shape), labels if self.class_names else torch.full_like(labels, -1)
+
+    def contents(self) -> Iterator[bytes | memoryview]:
+        return made_contents(self.shapes, self)
 
 
 def draw(values: Tensor, jitter: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from modules.core.checks import ConfigurationError
+from modules.core.fingerprints import code_of, is_the_projects
 
 
 def described(component: Any) -> Any:
     """A component as JSON: its class and its constructor's arguments, and theirs.
 
     An argument is read from the attribute of its name, or from the one that the class's `kept_as` names for
-    it, as it is now: a run may have set it since.
+    it, as it is now: a run may have set it since. Of a class that isn't the project's, `code` is the hash of
+    its file: its name says less.
 
     Raises:
         ConfigurationError: a class that keeps an argument nowhere, so that two settings would read alike.
@@ -36,6 +38,8 @@ def described(component: Any) -> Any:
     if isinstance(component, (Tensor, nn.Module)):  # what is in it counts, however it was made
         return {"class": kind.__name__, "sha256": _digest(component)}
     found: dict[str, Any] = {"class": kind.__name__}
+    if not is_the_projects(kind):
+        found["code"] = code_of([kind])
     for name, parameter in inspect.signature(kind).parameters.items():
         place = getattr(kind, "kept_as", {}).get(name, name)
         if not hasattr(component, place) or parameter.kind in (

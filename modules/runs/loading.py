@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modules.core.checks import ConfigurationError
+from modules.core.generators import own_generators
 from modules.runs.folder import saved_config
 from modules.runs.run import Run
 from modules.storage import checkpoints
@@ -20,8 +21,9 @@ def load(
     imports: Sequence[str] = (),
     trust_imports: bool = False,
     parts: Mapping[str, Mapping[str, Any]] | None = None,
+    allow_changes: bool = False,
 ) -> Run:
-    """Rebuild a run.
+    """Rebuild a run; threads may do so at once. The process keeps its generators and its number of threads.
 
     Args:
         folder: the run's.
@@ -32,6 +34,7 @@ def load(
         trust_imports: import what the folder names; it is code, which a stranger's folder may name too.
         parts: registered names -> arguments of components to build beside the run's own, with its bindings
             and the overrides, such as {"chains/Langevin": {"num_steps": 20}}.
+        allow_changes: let `open_data` give other data than those it was trained on.
 
     Raises:
         CheckpointError, ConfigurationError: what is missing or doesn't fit, in one line.
@@ -46,7 +49,9 @@ def load(
     built = saved_config(folder, overrides, imports, trust_imports)
     if checkpoint == "best":
         checkpoint = checkpoints.best(folder)
-    run = Run(folder, built, Path(checkpoint) if checkpoint else checkpoints.latest(folder), weights)
-    run.parts = {name: built.build(name, given) for name, given in (parts or {}).items()}
+    place = Path(checkpoint) if checkpoint else checkpoints.latest(folder)
+    with own_generators():  # of weights that those of the checkpoint replace
+        run = Run(folder, built, place, weights, allow_changes)
+        run.parts = {name: built.build(name, given) for name, given in (parts or {}).items()}
     built.check_used()
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import torch
 from torch import Tensor
 
 from modules import config
-from modules.core.checks import ConfigurationError, check_choice, check_integer
+from modules.core.checks import ConfigurationError, DataError, check_choice, check_integer
+from modules.data.base import Examples
 from modules.evaluation.evaluation import Evaluation
 from modules.features.base import Extractor
 from modules.methods.base import Method
 from modules.runs import composition, inpainting, interpolation
+from modules.runs.data_record import DataRecord, check_data, is_order_unsure
 from modules.runs.folder import is_bound
 from modules.runs.model import Model
 from modules.runtime.runtime import Runtime
@@ -40,6 +43,8 @@ class Run(Model):
         evaluation: what is measured of samples, where the run is configured with it. extractor: by which
             features, where it names any.
         step: of the checkpoint.
+        recorded: what the data were when it was trained; None: it is from before that was kept.
+        allow_changes: whether other data may stand in their place.
         parts: further components that `load` was asked for, by name.
     """
 
@@ -48,8 +53,16 @@ class Run(Model):
     composed_with = composition.composed_with
     with_conditions = composition.with_conditions
 
-    def __init__(self, folder: Path, built: config.Config, checkpoint: Path, weights: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        built: config.Config,
+        checkpoint: Path,
+        weights: str,
+        allow_changes: bool = False,
+    ) -> None:
         check_choice("weights", weights, ("ema", "live"))
+        self.recorded, self.allow_changes = DataRecord.read(folder), allow_changes
         self.folder, self.config = folder, built
         self.method: Method = built.value("Trainer.method")
         self.generation = built.value("Trainer.generation")
@@ -84,6 +97,31 @@ class Run(Model):
     def schedule(self) -> Schedule:
         """The method's: the levels that the networks were trained on."""
         return self.method.schedule
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """As recorded when it was trained; without a record, those that are known without the files."""
+        return self.data.class_names if self.recorded is None else self.recorded.class_names
+
+    def read_class_names(self) -> list[str]:
+        if self.recorded is not None or self.energy.num_classes == 0:
+            return self.class_names
+        try:
+            names = self.data.read_class_names()
+        except DataError:
+            return []
+        return [] if is_order_unsure(names) else names
+
+    def open_data(self) -> Examples:
+        """The data that the run was trained on, opened.
+
+        Raises:
+            DataError: what is missing or broken; other data than then, unless changes are allowed, or the
+                overrides name others.
+        """
+        examples = self.data.open()
+        check_data(self.folder, self.recorded, DataRecord.of(self.data, examples), self.allow_changes)
+        return examples
 
     def generate(
         self,

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from modules.core.checks import ConfigurationError
+from modules.core.checks import ConfigurationError, check_integer
 from modules.core.noise import Noise
 from modules.core.types import NoiseSource
 from modules.sampling.inpainting import Known
 
 
 def sample_noise(seed: int, rows: Tensor, dtype: torch.dtype = torch.float32) -> Noise:
-    """The noise of samples by their index (n,)."""
+    """The noise of samples by their index (n,). Raises ConfigurationError for a seed that is no integer."""
+    check_integer("seed", seed)
     return Noise(seed, rows, stream="sample", dtype=dtype)
 
 

@@ -66,8 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(f"--level {arguments.level}: the run has levels 0..{levels - 1}")
     if judge is not None:  # on as many images as it will be given; a misfit is told before the chains
         _share(judge, torch.zeros(arguments.num, *trained.data.shape), arguments.judge)
-    folder = Path(arguments.output or Path(arguments.run) / _folder(arguments))
-    folder.mkdir(parents=True, exist_ok=True)
+    named = ("along", "level", "start")
+    outputs = _options.outputs(arguments, _folder(arguments), named, ("chains.json", "chains.png"), trained)
+    folder = outputs.folder
 
     runtime = trained.runtime
     mine = torch.arange(arguments.num)[runtime.rank :: runtime.num_processes]
@@ -94,8 +95,10 @@ def run(arguments: argparse.Namespace) -> int:
             print(
                 f"level {chains.t - 1}: {': '.join([verdict.word, '; '.join(verdict.reasons)]).rstrip(': ')}"
             )
+        outputs.begin()
         _write(folder / "chains.json", arguments, trained, judged)
         save_chains(judged, arguments.every, arguments.burn_in, folder / "chains.png")
+        outputs.end()
         print(f"{folder}: chains.json, chains.png")
     runtime.finish()
     return 0
@@ -221,7 +224,7 @@ def _clean(
         networks = method.energy, method.initializer, method.schedule
         drawn = sample_batches(trained.generation, *networks, draw, which, runtime, arguments.batch_size)
         return next(drawn)[1].x, every[which].to(runtime.device)
-    examples = trained.data.open()
+    examples = trained.open_data()
     rows = noise.integers("row", 0, len(examples))
     images, labels = examples.rows(rows.cpu())
     return images.to(runtime.device), labels[:, 0].to(runtime.device)

@@ -59,23 +59,29 @@ def run(arguments: argparse.Namespace) -> int:
         code = {"imports": arguments.imports, "trust_imports": arguments.trust_imports}
         loaded = [runs.load(folder, weights=arguments.weights, **code) for folder in others]
         trained = trained.composed_with(loaded, run_weights)
-    if labels:
-        trained = trained.with_conditions([trained.label_of(name) for name in labels], label_weights)
+    conditions = [trained.label_of(name) for name in labels]
+    if conditions:
+        trained = trained.with_conditions(conditions, label_weights)
+    names = ("grid.png", "samples.npz", "compose.json")
+    outputs = _options.outputs(arguments, f"composed_seed{arguments.seed}", ("seed",), names, trained)
     drawn = trained.generate(
         arguments.num, seed=arguments.seed, batch_size=arguments.batch_size, progress=True
     )
-    folder = _options.folder_of(arguments, "composed")
+    folder = outputs.folder
     if trained.runtime.is_main:
+        outputs.begin()
         shown = slice(64)
         save_samples(drawn.x[shown], [level[shown] for level in drawn.levels], folder / "grid.png")
         np.savez(folder / "samples.npz", images=(to_bytes(drawn.x) if drawn.x.ndim == 4 else drawn.x).numpy())
         composed = {
-            "labels": [[name, w] for name, w in zip(labels, label_weights, strict=True)],
+            "labels": [[trained.name_of(c), w] for c, w in zip(conditions, label_weights, strict=True)],
             "runs": [[str(name), w] for name, w in zip([arguments.run, *others], run_weights, strict=True)],
             "seed": arguments.seed,
         }
         (folder / "compose.json").write_text(json.dumps(composed, indent=1) + "\n")
-        print(f"{arguments.num} samples of step {trained.step:,} in {folder}")
+        outputs.end()
+        classes = f" of {', '.join(map(trained.name_of, conditions))}" if conditions else ""
+        print(f"{arguments.num} samples{classes} of step {trained.step:,} in {folder}")
     trained.runtime.finish()
     return 0
 

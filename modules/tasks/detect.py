@@ -70,16 +70,21 @@ def run(arguments: argparse.Namespace) -> int:
         for name, source in sources.items()
         if source not in MADE
     }
-    images = _images(sets, {name: source for name, source in against.items() if source in MADE}, arguments)
+    names = ("scores.csv", "detection.json", "histograms.png")
+    outputs = _options.outputs(arguments, "detection", (), names, trained)
+    images = _images(
+        trained, sets, {name: source for name, source in against.items() if source in MADE}, arguments
+    )
     unequal = [] if arguments.via else _unequal(sets)
     values = _scores(trained, scored, images, arguments)
     results = {
         name: {other: separation(of[INLIERS], of[other]) for other in against} for name, of in values.items()
     }
     if trained.runtime.is_main:
-        folder = Path(arguments.output or Path(arguments.run) / "detection")
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = outputs.folder
+        outputs.begin()
         _write(folder, arguments, trained, values, results, unequal)
+        outputs.end()
         for name, of in results.items():
             for other, figures in of.items():
                 print(f"{name} {other}:", *(f"{key} {value:.3f}" for key, value in figures.items()))
@@ -166,14 +171,14 @@ def _data(trained: Run, source: str | None, component: str | None) -> Data:
 
 
 def _images(
-    sets: Mapping[str, Data], made: Mapping[str, str], arguments: argparse.Namespace
+    trained: Run, sets: Mapping[str, Data], made: Mapping[str, str], arguments: argparse.Namespace
 ) -> dict[str, Tensor]:
     """The images of each set, the inliers first; all by way of the same size where one is given."""
     from modules.analysis.detection import by_way_of, chosen, make
 
     found = {}
     for name, data in sets.items():
-        examples = data.open()
+        examples = trained.open_data() if data is trained.data else data.open()
         found[name] = examples.rows(chosen(examples, arguments.num, arguments.seed))[0]
     found |= {name: make(source, found[INLIERS], arguments.seed) for name, source in made.items()}
     return {name: by_way_of(x, arguments.via) if arguments.via else x for name, x in found.items()}

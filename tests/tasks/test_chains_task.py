@@ -67,7 +67,7 @@ def test_each_level_has_a_folder_of_its_own(tiny_run, tmp_path):
     shutil.copytree(tiny_run, run)
     for options in (["--level", "1"], [], ["--along", "conditional"]):
         assert launch.main(["--task", "chains", "--run", str(run), *SHORT, *options]) == 0
-    names = {"chains_level1_data", "chains_level0_data", "chains_conditional0_data"}
+    names = {f"chains_{kind}_data_every1_num5_steps40" for kind in ("level1", "level0", "conditional0")}
     assert {path.name for path in run.glob("chains_*")} == names
 
 
