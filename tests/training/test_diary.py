@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from modules.core.types import Batch, LossOutput
 from modules.data.points import Checkerboard
 from modules.energies.mlp import MLPEnergy
-from modules.evaluation.evaluation import Evaluation
+from modules.evaluation.evaluation import Evaluation, Evaluator
 from modules.features.pixels import RawPixels
 from modules.initializers.mlp import MLPInitializer
 from modules.methods.recovery import RecoveryLikelihood
@@ -185,14 +185,48 @@ def test_the_bar_shows_what_there_is(tmp_path: Path, capsys) -> None:
     assert line.endswith("energy_positive=2, energy_negative=0.5, gap=1.5, loss/initializer=2]")
 
 
+def _evaluator(inspection: Inspection, num: int = 20) -> Evaluator:
+    evaluation = Evaluation([ModeMass()], RawPixels(), num=num, num_references=20, batch_size=8)
+    return evaluation.open(Checkerboard(length=100), inspection.runtime)
+
+
 def test_looking_at_samples_has_a_bar_over_their_levels(tmp_path: Path, capsys, monkeypatch) -> None:
     """Of six levels a batch: 200 samples are one, an evaluation of 20 by eight is three."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     _, inspection = _begun(tmp_path)
     inspection.sample()
     assert re.search(r"sampling: .* 0/6 ", capsys.readouterr().err)
-    evaluation = Evaluation([ModeMass()], RawPixels(), num=20, num_references=20, batch_size=8)
-    inspection.evaluator = evaluation.open(Checkerboard(length=100), inspection.runtime)
+    inspection.evaluator = _evaluator(inspection)
     assert "total_variation" in inspection.evaluate()
     inspection.diary.close()
     assert re.search(r"sampling: .* 0/18 ", capsys.readouterr().err)
+
+
+def test_a_signal_gives_an_evaluation_up(tmp_path: Path, monkeypatch) -> None:
+    """Nothing is measured or written; without it there is."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    _, inspection = _begun(tmp_path)
+    inspection.evaluator = _evaluator(inspection, 8)
+    inspection.runtime.signals.code = 75
+    assert inspection.evaluate() == {}
+    assert not (tmp_path / "evaluations").exists() and _rows(tmp_path) == []
+    inspection.runtime.signals.code = 0
+    assert "total_variation" in inspection.evaluate()
+    inspection.diary.close()
+    assert len(list((tmp_path / "evaluations").iterdir())) == 1
+    assert "total_variation" in _rows(tmp_path)[0]
+
+
+def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path: Path, monkeypatch) -> None:
+    """A file lies where the cache's folder would be: the references are measured each time."""
+    _, inspection = _begun(tmp_path)
+    values = []
+    for name in ("folder", "file"):
+        monkeypatch.setenv("HF_HOME", str(tmp_path / name))
+        if name == "file":
+            (tmp_path / name).write_text("")
+        inspection.evaluator = _evaluator(inspection, 8)
+        values.append(inspection.evaluate())
+    inspection.diary.close()
+    assert values[0] == values[1] and values[0]
+    assert (tmp_path / "file").is_file()
