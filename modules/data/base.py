@@ -10,13 +10,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from modules.core.checks import DataError, check_integer, check_shape
+from modules.core.checks import ConfigurationError, DataError, check_integer, check_shape
 from modules.core.fingerprints import bytes_of
 from modules.data.given import as_labels
 from modules.data.quantization import to_unit_range
 
 _CHUNK = 256
 _MOST = 2**22  # examples of a set without contents of its own, of a fingerprint
+OTHERS = 2**40
+"""Between the seed of a set that code makes and that of its test set."""
 
 
 class Examples(ABC):
@@ -121,6 +123,14 @@ class Data(ABC):
     @abstractmethod
     def open(self) -> Examples:
         """Read what must be read. Raises DataError, one line, for what is missing or broken."""
+
+    def with_split(self, name: str) -> Data:
+        """The part of the set that is called `name`, such as "train" or "test", in the place of this one.
+
+        Raises:
+            ConfigurationError: a set without parts.
+        """
+        raise ConfigurationError(f"{type(self).__name__} has no splits: leave --split out")
 
     def faults(self) -> Iterator[str]:
         """Read every example: a line for each image or label that cannot be used, none for a sound set."""

@@ -53,6 +53,11 @@ class Digits(Data):
         self.part, self.omit = part, tuple(omit)
         self.class_names = [str(digit) for digit in range(num_classes)]
 
+    def with_split(self, name: str) -> Digits:
+        """ "train", "test" (the held-out ones) or "all"."""
+        check_choice("--split", name, ("train", "test", "all"))
+        return Digits(self.num_classes, "held_out" if name == "test" else name, self.omit)
+
     def open(self) -> Examples:
         images, labels = _read()
         train, held_out = digits_split()

@@ -75,7 +75,9 @@ def as_labels(given: Any, name: str = "label") -> Tensor:
     except (TypeError, ValueError, RuntimeError):
         raise ConfigurationError(f"{name} must be whole numbers of classes, got {in_short(given)}") from None
     if labels.numel() and (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool):
-        raise ConfigurationError(f"{name} must be whole numbers of classes, got {in_short(given)}")
+        kind = str(labels.dtype).removeprefix("torch.")
+        got = f"{kind} numbers" if isinstance(given, Tensor) else in_short(given)
+        raise ConfigurationError(f"{name} must be whole numbers of classes, got {got}")
     return labels.to(torch.int64)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -93,6 +94,12 @@ class HuggingFaceData(Data):
         self.attribute_columns = tuple(attribute_columns)
         self.in_memory_limit_bytes, self.num_workers = in_memory_limit_bytes, num_workers
         self.max_bad_images = max_bad_images
+
+    def with_split(self, name: str) -> HuggingFaceData:
+        """A split of the same source; one that isn't there is told when it is opened."""
+        other = copy.copy(self)
+        other.split = name
+        return other
 
     @property
     def where(self) -> str:

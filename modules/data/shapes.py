@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -9,9 +10,9 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.core.checks import ConfigurationError, check_integer, nearest
+from modules.core.checks import ConfigurationError, check_choice, check_integer, nearest
 from modules.core.noise import Noise
-from modules.data.base import Data, Examples, made_contents
+from modules.data.base import OTHERS, Data, Examples, made_contents
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "shape": ("circle", "square", "triangle", "cross"),
@@ -70,6 +71,13 @@ class Shapes(Data):
         self.length, self.seed = length, seed
         self.combinations, self.omit = _combinations(omit), omit
         self.class_names = names[:num_classes]
+
+    def with_split(self, name: str) -> Shapes:
+        """ "train", the pictures themselves, or "test", as many others of the same law."""
+        check_choice("--split", name, ("train", "test"))
+        other = copy.copy(self)
+        other.seed = self.seed if name == "train" else self.seed + OTHERS
+        return other
 
     def open(self) -> Examples:
         return _ShapeExamples(self)

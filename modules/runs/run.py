@@ -17,7 +17,7 @@ from modules.data.base import Examples
 from modules.evaluation.evaluation import Evaluation
 from modules.features.base import Extractor
 from modules.methods.base import Method
-from modules.runs import composition, inpainting, interpolation
+from modules.runs import composition, inpainting, interpolation, likelihood, restoration
 from modules.runs.data_record import DataRecord, check_data, is_order_unsure
 from modules.runs.folder import is_bound
 from modules.runs.model import Model
@@ -50,8 +50,13 @@ class Run(Model):
 
     inpaint = inpainting.inpaint
     interpolate = interpolation.interpolate
+    log_prob = likelihood.log_prob
+    restore = restoration.restore
     composed_with = composition.composed_with
     with_conditions = composition.with_conditions
+    mixed_with = composition.mixed_with
+    with_any = composition.with_any
+    without = composition.without
 
     def __init__(
         self,

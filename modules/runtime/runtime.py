@@ -226,10 +226,10 @@ class Runtime:
                 torch.cuda.manual_seed(number)
             yield
 
-    def start_trackers(self, folder: Path, step: int) -> None:
+    def start_trackers(self, folder: Path, step: int = 0) -> None:
         """Start accelerate's trackers below `folder`, at a step; called on the main process.
 
-        What TensorBoard was told of later steps before, as of a run that was killed there, it forgets.
+        What TensorBoard was told of later steps before, as by a run that was killed there, it forgets.
         """
         self.accelerator.project_configuration.set_directories(str(folder))
         found = filter_trackers(list(self.trackers), str(folder))
@@ -245,6 +245,13 @@ class Runtime:
     def track(self, values: Mapping[str, float], step: int) -> None:
         """Send numbers to the trackers."""
         self.accelerator.log(dict(values), step=step)
+
+    def track_again(self, step: int) -> None:
+        """Have TensorBoard forget what it was told of later steps; other trackers take what comes."""
+        for tracker in self.accelerator.trackers:
+            if tracker.name == "tensorboard":
+                tracker.tracker.close()  # it opens a new file, which begins with this, for what comes
+                tracker.tracker.purge_step = step + 1
 
     def end_trackers(self) -> None:
         """Close the trackers, where they run."""

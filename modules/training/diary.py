@@ -131,8 +131,7 @@ class Diary:
             seconds = self.journal.seconds_before
             self.journal = Journal(self.journal.path, step)
             self.journal.seconds_before = seconds  # lost time is time too
-            self.runtime.end_trackers()
-            self.runtime.start_trackers(self.folder, step)
+            self.runtime.track_again(step)
         self.bar.n = step
         self.bar.refresh()
 

@@ -41,6 +41,7 @@ class Given(Data):
 
     def __init__(self, images: Tensor, labels: Tensor | None = None, names: tuple[str, ...] = ()) -> None:
         super().__init__(tuple(images.shape[1:]), len(names))
+        self.images, self.labels, self.names = images, labels, names
         self._opened = MemoryExamples(images, labels, names)
 
     def open(self) -> Examples:

@@ -180,7 +180,8 @@ class Torchrun:
     def _workers(self) -> dict[int, int]:
         """The processes that train, by rank."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return {self._rank(int(pid)): int(pid) for pid in children}
+        ranks = {int(pid): self._rank(int(pid)) for pid in children}
+        return {rank: pid for pid, rank in ranks.items() if rank is not None}
 
     def starts_again(self) -> None:
         """Wait until other processes train."""
@@ -194,9 +195,12 @@ class Torchrun:
             time.sleep(0.1)
 
     @staticmethod
-    def _rank(pid: int) -> int:
-        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        return next(int(entry[5:]) for entry in environment if entry.startswith(b"RANK="))
+    def _rank(pid: int) -> int | None:
+        """None for a process that has just ended."""
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            return next((int(entry[5:]) for entry in environment if entry.startswith(b"RANK=")), None)
+        return None
 
     def ends(self) -> float:
         """Seconds until it ended."""
