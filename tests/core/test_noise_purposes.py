@@ -9,12 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from modules.analysis.ancestral import AncestralPath, walk
+from modules.analysis.annealing import AnnealingPath, anneal, tune
 from modules.analysis.chains import along_ladder, at_level, starts
 from modules.analysis.detection import MADE, chosen, make
+from modules.analysis.likelihood import by_denoising, by_evaluation
 from modules.core.noise import Noise
 from modules.core.types import Batch
 from modules.data.digits import Digits
 from modules.data.points import Checkerboard, GaussianMixture2D, Rings
+from modules.data.quantization import dequantized
 from modules.data.shapes import Shapes
 from modules.data.stream import TrainingStream
 from modules.energies.mlp import MLPEnergy
@@ -32,6 +36,8 @@ from modules.metrics.sliced_wasserstein import directions
 from modules.runs.interpolation import interpolate
 from modules.runs.model import Model
 from modules.runtime.runtime import Runtime
+from modules.samplers.adjusted_langevin import AdjustedLangevin
+from modules.samplers.hamiltonian import Hamiltonian
 from modules.samplers.langevin import Langevin
 from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
@@ -138,6 +144,39 @@ def _chains(along: str) -> None:
     at_level(generation, energy, Langevin(2), transition, x_s, x_t, LABEL, noise, 3)
 
 
+def _exact() -> None:
+    """A walk by chains with momenta, then more of them at level 0."""
+    sampler, schedule = Hamiltonian(2, 2), CosineSchedule()
+    networks, draw = small_networks(), Draw(LABEL, _noise("sample"))
+    generation = Generation(sampler)
+    x_0 = list(generation.walk(*networks, schedule, draw))[-1]
+    generation.settle(networks[0], schedule, sampler, x_0, draw)
+
+
+def _likelihoods() -> None:
+    energy, noise, schedule = (
+        NormalizedEnergy(MLPEnergy((3,), 3, 8, 1)).double(),
+        _noise(),
+        ContinuousSchedule(),
+    )
+    x = dequantized(_batch().image, 256, noise)
+    by_evaluation(energy, schedule.logsnr_max, x, noise, draws=2)
+    by_denoising(energy, schedule, x, noise, num_levels=4)
+
+
+def _annealing() -> None:
+    path = AnnealingPath(small_networks()[0], ContinuousSchedule(2), 2)
+    sampler, noise = AdjustedLangevin(2), _noise()
+    steps = tune(path, sampler, _batch().image, noise)
+    list(anneal(path, sampler, steps, _batch().image, noise))
+
+
+def _ancestral() -> None:
+    path = AncestralPath(small_networks()[0], OwnProposal((3,), 3), ContinuousSchedule(2), 2)
+    path.tune(_batch().image, _noise())
+    list(walk(path, _batch().image, _noise()))
+
+
 PROCEDURES = {
     "known pixels, one noise": lambda: _walk(True),
     "known pixels, fresh noises": lambda: _walk(False),
@@ -147,6 +186,10 @@ PROCEDURES = {
     "a step of CDRL": lambda: _recovery(True),
     "a step of DRL": lambda: _recovery(False),
     "a step of one energy": lambda: _one_energy(LadderLevels()),
+    "exact chains": _exact,
+    "likelihoods": _likelihoods,
+    "annealing": _annealing,
+    "ways down and their pilot": _ancestral,
     "chains at a level": lambda: _chains("level"),
     "chains from noise": lambda: _chains("from noise"),
     "chains along the ladder": lambda: _chains("ladder"),
