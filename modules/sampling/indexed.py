@@ -34,11 +34,18 @@ def diverged(count: int, num: int) -> DataError:
 def level_bar(draw: Draw, num: int, schedule: Schedule, batch_size: int, shown: bool) -> tqdm:
     """A bar over the levels of each batch of `num` samples: a batch alone can take minutes.
 
-    Below another bar it goes when it is full.
+    It takes the line of a bar around it, and gives it back when it's full.
     """
     levels = draw.start.level if draw.start else schedule.num_levels
-    total = levels * -(-num // batch_size)
-    return tqdm(total=total, unit="level", desc="sampling", disable=not shown, leave=None, mininterval=1)
+    return tqdm(
+        total=levels * -(-num // batch_size),
+        desc="sampling",
+        unit="level",
+        disable=not shown,
+        leave=False,
+        position=0,
+        mininterval=1,
+    )
 
 
 def sample_batches(
