@@ -94,6 +94,7 @@ class RecoveryLikelihood(Method):
         check_bool("RecoveryLikelihood.compile", compile)
         if compile:
             check_compiler("RecoveryLikelihood.compile")
+        self.settings = {"compile": compile}  # torch's modules have a method of that name
         self._initializer_learns = "initializer" in self.networks()
         for name, wanted in (("warm_start", warm_start is not None), ("average_revises", average_revises)):
             if wanted and not self._initializer_learns:

@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modules.core.checks import ConfigurationError
+from modules.core.arguments import arguments_of
 
 
 def described(component: Any) -> Any:
     """A component as JSON: its class and its constructor's arguments, and theirs.
 
-    An argument is read from the attribute of its name, or from the one that the class's `kept_as` names for
-    it, as it is now: a run may have set it since.
+    An argument is read from where the class keeps it, see `arguments_of`.
 
     Raises:
         ConfigurationError: a class that keeps an argument nowhere, so that two settings would read alike.
@@ -36,17 +35,8 @@ def described(component: Any) -> Any:
     if isinstance(component, (Tensor, nn.Module)):  # what is in it counts, however it was made
         return {"class": kind.__name__, "sha256": _digest(component)}
     found: dict[str, Any] = {"class": kind.__name__}
-    for name, parameter in inspect.signature(kind).parameters.items():
-        place = getattr(kind, "kept_as", {}).get(name, name)
-        if not hasattr(component, place) or parameter.kind in (
-            parameter.VAR_POSITIONAL,
-            parameter.VAR_KEYWORD,
-        ):
-            raise ConfigurationError(
-                f"{kind.__name__} keeps its argument {name!r} nowhere, so that values measured by it don't "
-                f'say it: set self.{name} = {name}, or name its attribute, kept_as = {{"{name}": "..."}}'
-            )
-        found[name] = described(getattr(component, place))
+    why = "values measured by it don't say it"
+    found |= {name: described(value) for name, value in arguments_of(component, why).items()}
     return found
 
 

@@ -30,7 +30,7 @@ def composed_with(model: AnyModel, others: Sequence[Model], weights: Sequence[fl
     for other in others:
         if not model.schedule.same_as(other.schedule):
             raise ConfigurationError(
-                f"{other.folder} has another schedule than {model.folder}: only models that share levels "
+                f"{other.name} has another schedule than {model.name}: only models that share levels "
                 "and b² can be composed (spec §8)"
             )
     composed = copy.copy(model)

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from modules.core.checks import ConfigurationError
-from modules.runs.folder import saved_config
+from modules.core.checks import ConfigurationError, check_choice
+from modules.runs.folder import is_bound, saved_config
 from modules.runs.run import Run
-from modules.storage import checkpoints
 
 
 def load(
@@ -42,11 +41,15 @@ def load(
                 f"{binding.strip()}: a run is sampled on the levels it was trained on, its networks know no "
                 "other steps between levels: take fewer chain steps (--steps), or train with fewer levels"
             )
+    check_choice("weights", weights, ("ema", "live"))
     folder = Path(folder)
     built = saved_config(folder, overrides, imports, trust_imports)
-    if checkpoint == "best":
-        checkpoint = checkpoints.best(folder)
-    run = Run(folder, built, Path(checkpoint) if checkpoint else checkpoints.latest(folder), weights)
+    made: dict[str, Any] = {name: built.value(f"Trainer.{name}") for name in ("method", "generation", "data")}
+    for name in ("evaluation", "runtime"):
+        made[name] = built.value(f"Trainer.{name}") if is_bound(built, f"Trainer.{name}") else None
+    run = Run(**made).restore(folder, checkpoint, weights)
+    if run.extractor is None and is_bound(built, "Evaluation.extractor"):
+        run.extractor = built.value("Evaluation.extractor")
     run.parts = {name: built.build(name, given) for name, given in (parts or {}).items()}
     built.check_used()
     return run

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from modules.contracts.before import check_sampling
 from modules.core.checks import ConfigurationError, check_integer, nearest
 from modules.data.base import Data
 from modules.energies.base import Energy
+from modules.evaluation.evaluation import Evaluation
 from modules.guidance.classifier_free import ClassifierFreeGuidance
 from modules.initializers.base import Initializer
 from modules.runtime.runtime import Runtime
@@ -27,19 +27,24 @@ class Model(ABC):
     """What a run is to those who draw from it; they may put others in the place of networks and generation.
 
     Attributes:
-        folder: where it lies, by which messages name it.
+        name: by which messages and protocols name it, most often its folder.
         energy, initializer: what is sampled: trained networks, or compositions of several runs'.
         generation: how samples are drawn.
         runtime: devices and processes.
-        data: the data set, unopened: what its classes are called.
+        data: the data set, unopened: what its classes are called, and what samples are measured beside.
+        evaluation: what is measured of samples; None: nothing yet.
+        step, weights: which weights the networks have.
     """
 
-    folder: Path
+    name: str
     energy: Energy
     initializer: Initializer
     generation: Generation
     runtime: Runtime
     data: Data
+    evaluation: Evaluation | None
+    step: int
+    weights: str
     _looked_at: frozenset[int] = frozenset()
 
     @property

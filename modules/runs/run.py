@@ -10,18 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modules import config
-from modules.core.checks import ConfigurationError, check_choice, check_integer
+from modules.core.checks import ConfigurationError, DataError, check_choice, check_instance, check_integer
+from modules.data.base import Data, Examples
 from modules.evaluation.evaluation import Evaluation
 from modules.features.base import Extractor
 from modules.methods.base import Method
-from modules.runs import composition, inpainting, interpolation
-from modules.runs.folder import is_bound
+from modules.runs import composition, inpainting, interpolation, measuring
 from modules.runs.model import Model
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
 from modules.sampling.draw import Draw
-from modules.sampling.generation import Sampled
+from modules.sampling.generation import Generation, Sampled
 from modules.sampling.inpainting import Inpainting
 from modules.schedules.base import Schedule
 from modules.storage import checkpoints
@@ -31,15 +30,26 @@ from modules.training.saved import load_weights
 
 
 class Run(Model):
-    """A run's objects with the weights of one checkpoint.
+    """Trained networks to draw from, to compose and to measure: a folder's (see `load`), or one's own.
+
+        run = Run(method, generation, data)  # the networks as they are
+        run = Run(method, generation, data).restore("runs/mine")  # with the weights of a checkpoint
+
+    The method is taken over: moved to the runtime's device, in eval mode, without gradients of its weights.
+
+    Args:
+        method: its networks are what is drawn from.
+        generation: how samples are drawn.
+        data: what the networks learnt; None: there are no names of classes, and nothing to measure beside.
+        runtime: devices and processes; None: Runtime().
+        evaluation: what is measured of samples; None: what `evaluate` is given.
+        name: by which messages and protocols name it.
 
     Attributes:
-        folder, config: where it lies, and its configuration.
-        method: its networks hold the loaded weights, in eval mode, on the runtime's device.
-        energy, initializer, schedule, generation, runtime, data: see Model.
-        evaluation: what is measured of samples, where the run is configured with it. extractor: by which
-            features, where it names any.
-        step: of the checkpoint.
+        method, energy, initializer, schedule, generation, runtime, data: see Model.
+        extractor: of features, where evaluation or configuration names one.
+        step: of the checkpoint; 0: of none. weights: "ema" or "live".
+        folder: of a restored run.
         parts: further components that `load` was asked for, by name.
     """
 
@@ -47,24 +57,58 @@ class Run(Model):
     interpolate = interpolation.interpolate
     composed_with = composition.composed_with
     with_conditions = composition.with_conditions
+    evaluate = measuring.evaluate
+    evaluator = measuring.evaluator
 
-    def __init__(self, folder: Path, built: config.Config, checkpoint: Path, weights: str) -> None:
+    def __init__(
+        self,
+        method: Method,
+        generation: Generation,
+        data: Data | None = None,
+        runtime: Runtime | None = None,
+        evaluation: Evaluation | None = None,
+        name: str = "these networks",
+    ) -> None:
+        check_instance("Run.method", method, Method)
+        check_instance("Run.generation", generation, Generation)
+        check_instance("Run.data", data, (Data, type(None)))
+        check_instance("Run.runtime", runtime, (Runtime, type(None)))
+        check_instance("Run.evaluation", evaluation, (Evaluation, type(None)))
+        self.method, self.name, self.evaluation = method, name, evaluation
+        self.data = _NoData(method.energy.shape, method.energy.num_classes) if data is None else data
+        if self.data.shape != method.energy.shape:
+            raise ConfigurationError(
+                f"the data has shape {self.data.shape}, the energy {method.energy.shape}: give Run.data alike"
+            )
+        self.generation = generation
+        if generation.inpainting is None:
+            self.generation = copy.copy(generation)
+            self.generation.inpainting = Inpainting(method.shared_noise)
+        self.extractor: Extractor | None = evaluation.extractor if evaluation else None
+        self.runtime = Runtime() if runtime is None else runtime
+        self.runtime.place(method.requires_grad_(False).eval())
+        self.energy, self.initializer = method.energy, method.initializer
+        self.folder, self.step, self.weights = Path(), 0, "live"
+        self.parts: dict[str, Any] = {}
+
+    def restore(self, folder: str | Path, checkpoint: str | Path | None = None, weights: str = "ema") -> Run:
+        """This run, with the weights and the state of a checkpoint in its own networks.
+
+        Args:
+            folder: the run's. checkpoint: one of its checkpoints; "best": that of its best step; None: the
+                newest whole one.
+            weights: "ema" or "live".
+
+        Raises:
+            CheckpointError: what is missing or doesn't fit.
+        """
         check_choice("weights", weights, ("ema", "live"))
-        self.folder, self.config = folder, built
-        self.method: Method = built.value("Trainer.method")
-        self.generation = built.value("Trainer.generation")
-        if not is_bound(built, "Generation.inpainting"):
-            self.generation.inpainting = Inpainting(self.method.shared_noise)
-        self.data = built.value("Trainer.data")
-        self.evaluation: Evaluation | None = (
-            built.value("Trainer.evaluation") if is_bound(built, "Trainer.evaluation") else None
-        )
-        self.extractor: Extractor | None = (
-            built.value("Evaluation.extractor") if is_bound(built, "Evaluation.extractor") else None
-        )
-        self.runtime = built.value("Trainer.runtime") if is_bound(built, "Trainer.runtime") else Runtime()
-        self.runtime.place(self.method.requires_grad_(False).eval())
-        tensors, state = checkpoints.load(checkpoint)
+        self.folder, self.weights = Path(folder), weights
+        self.name = str(folder)
+        if checkpoint == "best":
+            checkpoint = checkpoints.best(self.folder)
+        found = Path(checkpoint) if checkpoint else checkpoints.latest(self.folder)
+        tensors, state = checkpoints.load(found)
         for name, network in self.method.networks().items():
             load_weights(network, tensors, f"{name}_ema" if weights == "ema" else name)
             if weights == "ema":
@@ -76,9 +120,8 @@ class Run(Model):
             Kept(self.generation).restore(
                 state_of_parts, "generation_state", self.runtime.device, strict=False
             )
-        self.step: int = state["step"]
-        self.parts: dict[str, Any] = {}
-        self.energy, self.initializer = self.method.energy, self.method.initializer
+        self.step = state["step"]
+        return self
 
     @property
     def schedule(self) -> Schedule:
@@ -136,3 +179,10 @@ class Run(Model):
         short.generation = copy.copy(self.generation)
         short.generation.sampler = sampler.shortened(num_steps, not self.method.schedule.steps_are_widths)
         return short
+
+
+class _NoData(Data):
+    """Of a run that was made without."""
+
+    def open(self) -> Examples:
+        raise DataError("the run was made without data: give Run.data")

@@ -91,30 +91,26 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.trust_imports,
     )
     trained = _options.laddered(arguments, trained)
-    evaluation, method = trained.evaluation, trained.method
+    evaluation = trained.evaluation
     if evaluation is None:
         raise ConfigurationError("--set Trainer.evaluation=None leaves nothing that measures: leave it out")
     if arguments.bootstrap and evaluation.num < LEAST:
         raise ConfigurationError(
             f"--bootstrap draws halves of at least {LEAST} samples, got --num {evaluation.num}"
         )
-    generations = _options.guided(arguments, trained)
+    scales = list(_options.guided(arguments, trained))
     label = None if arguments.label is None else trained.label_of(arguments.label)
-    labels = trained.labels(label, evaluation.num)
-    evaluator = evaluation.open(trained.data, trained.runtime, method.energy.num_classes)
-    models = method.energy, method.initializer
-    place = {"run": str(trained.folder), "step": trained.step, "weights": arguments.weights}
-    place |= {"ladder": arguments.ladder} if arguments.ladder else {}
+    trained.labels(label, evaluation.num)  # before references are read
+    evaluator = trained.evaluator()
+    place = {"ladder": arguments.ladder} if arguments.ladder else {}
     place |= {"set": arguments.overrides} if arguments.overrides else {}
     folder = Path(arguments.output or Path(arguments.run) / "evaluations")
     path = folder / f"{_name(arguments, trained.step, evaluation)}.json"
     swept: dict[float, Measured] = {}
-    for scale, generation in generations.items():
+    for scale in scales:
         measured = averaged(
             [
-                evaluator(
-                    generation, *models, method.schedule, seed, place, labels, True, arguments.bootstrap
-                )
+                trained.evaluate(evaluator, seed, label, scale, arguments.bootstrap, True, place)
                 for seed in range(arguments.seed, arguments.seed + arguments.repeats)
             ]
         )
