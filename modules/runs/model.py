@@ -31,7 +31,6 @@ class Model(ABC):
         energy, initializer: what is sampled: trained networks, or compositions of several runs'.
         generation: how samples are drawn.
         runtime: devices and processes.
-        data: the data set, unopened: what its classes are called, and what samples are measured beside.
         evaluation: what is measured of samples; None: nothing yet.
         step, weights: which weights the networks have.
     """
@@ -41,7 +40,6 @@ class Model(ABC):
     initializer: Initializer
     generation: Generation
     runtime: Runtime
-    data: Data
     evaluation: Evaluation | None
     step: int
     weights: str
@@ -51,6 +49,11 @@ class Model(ABC):
     @abstractmethod
     def schedule(self) -> Schedule:
         """The levels that the networks know."""
+
+    @property
+    @abstractmethod
+    def data(self) -> Data:
+        """The data set, unopened: what its classes are called, and what samples are measured beside."""
 
     def labels(self, label: int | Sequence[int] | Tensor | None, num: int) -> Tensor | None:
         """Labels (num,) from one or many, checked against the model; None: None.

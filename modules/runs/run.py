@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from modules.core.checks import ConfigurationError, DataError, check_choice, check_instance, check_integer
-from modules.data.base import Data, Examples
+from modules.data.base import Data
 from modules.evaluation.evaluation import Evaluation
 from modules.features.base import Extractor
 from modules.methods.base import Method
@@ -75,11 +75,11 @@ class Run(Model):
         check_instance("Run.runtime", runtime, (Runtime, type(None)))
         check_instance("Run.evaluation", evaluation, (Evaluation, type(None)))
         self.method, self.name, self.evaluation = method, name, evaluation
-        self.data = _NoData(method.energy.shape, method.energy.num_classes) if data is None else data
-        if self.data.shape != method.energy.shape:
+        if data is not None and data.shape != method.energy.shape:
             raise ConfigurationError(
-                f"the data has shape {self.data.shape}, the energy {method.energy.shape}: give Run.data alike"
+                f"the data has shape {data.shape}, the energy {method.energy.shape}: give Run.data alike"
             )
+        self._data = data
         self.generation = generation
         if generation.inpainting is None:
             self.generation = copy.copy(generation)
@@ -127,6 +127,13 @@ class Run(Model):
     def schedule(self) -> Schedule:
         """The method's: the levels that the networks were trained on."""
         return self.method.schedule
+
+    @property
+    def data(self) -> Data:
+        """The data set. Raises DataError where the run was made without."""
+        if self._data is None:
+            raise DataError(f"{self.name}: made without data, of which names of classes and references come")
+        return self._data
 
     def generate(
         self,
@@ -179,10 +186,3 @@ class Run(Model):
         short.generation = copy.copy(self.generation)
         short.generation.sampler = sampler.shortened(num_steps, not self.method.schedule.steps_are_widths)
         return short
-
-
-class _NoData(Data):
-    """Of a run that was made without."""
-
-    def open(self) -> Examples:
-        raise DataError("the run was made without data: give Run.data")
