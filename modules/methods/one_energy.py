@@ -150,12 +150,15 @@ class OneEnergy(Method):
     def _chain(
         self, x_t: Tensor, transition: Transition, label: Tensor | None, noise: NoiseSource
     ) -> tuple[Tensor, Chain]:
-        """The proposal and the chain from it on p(x_s | x_t), whose end is x_s⁻."""
+        """The start and the chain from it on p(x_s | x_t), whose end is x_s⁻."""
         given = torch.full_like(transition.t, -1) if label is None else label
         mean = proposal_mean(NoGuidance(), self.energy, self.initializer, x_t, transition, given)
         proposal = self.initializer.propose(mean, transition, noise)
+        proposal = self.start_chains(proposal, x_t, transition, label, noise)
         potential = RecoveryPotential(self.energy.at(transition, label), transition, x_t)
-        return proposal, self.sampler.sample(potential, proposal, transition.step_size, noise)
+        chain = self.sampler.sample(potential, proposal, transition.step_size, noise)
+        self.end_chains(chain, x_t, transition, label)
+        return proposal, chain
 
     def _drop(self, label: Tensor, noise: NoiseSource) -> Tensor | None:
         """Hide labels (b,) with probability label_dropout; None for networks without labels."""
