@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from modules.core.types import Batch, Chain, LossOutput, NoiseSource, Transition
 from modules.data.base import Examples
 from modules.energies.base import Energy
 from modules.initializers.base import Initializer
+from modules.methods.shown import Panel
 from modules.schedules.base import Schedule
 
 
@@ -26,9 +28,15 @@ class Method(nn.Module, ABC):
     Attributes:
         shared_noise: whether x_s and x_t of a training pair have one ε (spec §5).
         averages: of the networks' weights as training goes, by name; empty where nobody keeps any.
+        panels: of the curves, beside those of every run; what is watched and in no panel gets one of its own.
+        bar: figures that the progress bar shows, where there are any.
+        bounded: how the names of watched energies begin, whose mean size a guard bounds.
     """
 
     shared_noise = False
+    panels: ClassVar[tuple[Panel, ...]] = ()
+    bar: ClassVar[tuple[str, ...]] = ("energy_positive", "energy_negative", "gap", "loss/initializer")
+    bounded: ClassVar[tuple[str, ...]] = ("energy",)
 
     def __init__(self, energy: Energy, initializer: Initializer, schedule: Schedule) -> None:
         super().__init__()

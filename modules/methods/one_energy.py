@@ -23,7 +23,7 @@ from modules.losses.contrast import RecoveryContrast
 from modules.losses.levels import LevelLaw, MixedLevels
 from modules.losses.score import LevelScore, ScoreMatching
 from modules.methods.base import Method
-from modules.methods.shown import first_rows
+from modules.methods.shown import Panel, first_rows
 from modules.samplers.base import Sampler
 from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.forward import independent_pair, marginal
@@ -50,6 +50,20 @@ class OneEnergy(Method):
         ConfigurationError: parts that don't fit together.
     """
 
+    panels = (
+        Panel(
+            "one energy: score loss ||∇E - ε||²",
+            ("score_loss",),
+            "healthy: falls to a plateau by level, what noise hides of ε; a rise: densities are being "
+            "spoiled",
+        ),
+        Panel(
+            "one energy: level loss (∂U/∂λ - τ)²/var",
+            ("level_loss",),
+            "healthy: falls below 1 at every level and settles; above 1: levels don't share a constant yet",
+        ),
+    )
+    bar = ("score_loss", "level_loss", "gap")
     schedule: ScoreSchedule
 
     def __init__(

@@ -97,8 +97,8 @@ class Diary:
         row |= {"steps_per_second": pace, "images_per_second": pace * self._batch_size}
         self._logged, self._logged_step, self._seconds_aside = now, step, 0.0
         self.write(row)
-        shown = ("energy_positive", "energy_negative", "gap", "loss/initializer")
-        self.bar.set_postfix({k.split("/")[-1]: f"{row[k]:.3g}" for k in shown if k in row}, refresh=False)
+        shown = [name for name in training.method.bar if name in row] or list(figures)[:1]  # a loss
+        self.bar.set_postfix({k.split("/")[-1]: f"{row[k]:.3g}" for k in shown}, refresh=False)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -127,7 +127,7 @@ class Diary:
         """Draw what was written so far; while training goes on, for a fiftieth of the time at most."""
         began = time.monotonic()
         if self.runtime.is_main and (last or began >= self._curves_due):
-            save_curves(self.journal.path, self.folder / "curves.png")
+            save_curves(self.journal.path, self.folder / "curves.png", self.training.method.panels)
             save_page(self.folder)
             self._curves_due = began + 50 * (time.monotonic() - began)
 
