@@ -20,6 +20,7 @@ import recovery_likelihood  # noqa: E402, F401  finds our `modules`, whoever els
 import modules.tasks  # noqa: E402
 from modules.core.checks import ConfigurationError, UserError, nearest, one_line  # noqa: E402
 from modules.core.code import leave_the_working_folder, module_named  # noqa: E402
+from modules.core.output import outlive_listeners  # noqa: E402
 
 EXAMPLES = """\
 examples:
@@ -27,6 +28,7 @@ examples:
   python launch.py --gin gin/cdrl_digits.gin --set "Langevin.num_steps=30" --output runs/k30
   python launch.py --gin mine.gin --import my_sampler.py --dry-run
   python launch.py --gin gin/cdrl_digits.gin --output runs/k30 --resume
+  torchrun --nproc_per_node 2 --max_restarts 3 launch.py --gin gin/cdrl_cifar10.gin --resume auto
   python launch.py --gin gin/cdrl_digits.gin --sweep "Langevin.num_steps=5,10,15" --seeds 3 --jobs 2
   python launch.py --task generate --run runs/k30 --num 64 --seed 0
   python launch.py --task verify --run runs/k30
@@ -34,8 +36,11 @@ examples:
   python launch.py --task inpaint --run runs/k30 --mask left random
   python launch.py --task interpolate --run runs/k30 --between images
   python launch.py --task compose --run runs/shapes --labels colour=red shape=cross --label-weights 2 2
-  torchrun --nproc_per_node 2 launch.py --gin gin/cdrl_cifar10.gin
 """
+
+
+NEUTRAL = ("task", "run", "output", "imports", "trust_imports", "traceback", "batch_size")
+"""What no result depends on, beside the run: the other options that were given are `arguments.given`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,6 +124,11 @@ def _run(argv: list[str]) -> int:
     if unknown:
         raise _unknown_argument(unknown[0], parser, name)
     _check_paths(arguments)
+    arguments.given = {
+        name: value
+        for name, value in sorted(vars(arguments).items())
+        if name not in NEUTRAL and value != parser.get_default(name)
+    }
     return int(task.run(arguments) or 0)
 
 
@@ -198,7 +208,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="latest",
         metavar="CHECKPOINT",
-        help="continue the run in --output, from its newest whole checkpoint or from the one named",
+        help="continue the run in --output, from its newest whole checkpoint or from the one named; auto: "
+        "begin where there is none yet, continue where there is",
     )
     add(
         "--dry-run",
@@ -233,4 +244,5 @@ def _unknown_argument(given: str, parser: argparse.ArgumentParser, task: str) ->
 
 if __name__ == "__main__":
     leave_the_working_folder()
+    outlive_listeners()
     sys.exit(main())

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot, pad
 
 from benchmarks import arrays
 from modules.core.checks import DataError, UserError
 from modules.data.digits import Digits
+from modules.data.images import read_unscaled
 from modules.data.quantization import to_unit_range
 from modules.metrics.mode_mass import shares, total_variation
 from modules.metrics.prdc import distances, neighbour_radii, prdc
@@ -272,8 +272,8 @@ def read_images(path: Path) -> tuple[Tensor, Tensor | None]:
     """Images (n, 1, 8, 8) in [-1, 1] of a folder of PNG files, a .npy or a .npz, and a .npz's labels."""
     labels = None
     if path.is_dir():
-        pictures = [Image.open(file).convert("L") for file in sorted(path.glob("*.png"))]
-        digits = [np.asarray(p) for p in pictures if p.size == (8, 8)]
+        pictures = [read_unscaled(file, 1)[0].numpy() for file in sorted(path.glob("*.png"))]
+        digits = [picture for picture in pictures if picture.shape == (8, 8)]
         if not digits:
             raise DataError(f"{path} holds no PNG file of 8x8 pixels")
         array = np.stack(digits)

@@ -11,7 +11,7 @@ import torch
 
 import launch
 from tests import forks
-from tests.tiny import TINY
+from tests.tiny import ONE, TINY
 
 # the tests' networks are small: a second thread costs more than it gives, here and in what tests start
 torch.set_num_threads(1)
@@ -31,6 +31,16 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "tiny.gin").write_text(TINY)
     command = ["--gin", str(folder / "tiny.gin"), "--set", "NUM_CLASSES=10", "--output", str(folder / "run")]
+    assert launch.main(command) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def one_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one energy by class, of four steps, chains from the third. Nothing is written to it."""
+    folder = tmp_path_factory.mktemp("one")
+    (folder / "one.gin").write_text(ONE)
+    command = ["--gin", str(folder / "one.gin"), "--set", "NUM_CLASSES=10", "--output", str(folder / "run")]
     assert launch.main(command) == 0
     return folder / "run"
 

@@ -18,7 +18,7 @@ import launch
 FAULTY = str(Path(__file__).with_name("faulty.py"))
 
 
-def faulty(output: Path, name: str, fault: str, step: int, *settings: str) -> int:
+def faulty(output: Path, name: str, fault: str, step: int, *settings: str, resume: str | None = None) -> int:
     """The exit code of a run of OUTPUT/tiny.gin in OUTPUT/name; process 1 fails at a step (0, 1, ...)."""
     bindings = [
         *("Trainer.sample_every=0", "NUM_STEPS=6", "RecoveryLikelihood.sampler=@FaultySampler()"),
@@ -27,6 +27,7 @@ def faulty(output: Path, name: str, fault: str, step: int, *settings: str) -> in
     words = ["--gin", str(output / "tiny.gin"), "--import", FAULTY]
     for binding in bindings:
         words += ["--set", binding]
+    words += ["--resume", resume] if resume else []
     return launch.main([*words, "--output", str(output / name)])
 
 
@@ -42,6 +43,10 @@ def main(output: Path) -> int:
             *("Trainer.sample_every=2", "Generation.sampler=@FaultySampler()"),
         ),
     }
+    # as on nodes that don't share the folder: one process finds a checkpoint, the other none
+    codes["apart"] = faulty(
+        output, "signal" if os.environ["RANK"] == "0" else "new", "SIGTERM", 2, resume="auto"
+    )
     (output / f"codes{os.environ['RANK']}.json").write_text(json.dumps(codes))
     return faulty(output, "kill", "SIGKILL", 3)
 

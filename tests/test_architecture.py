@@ -279,3 +279,29 @@ def test_who_names_code():
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "code_parameters"
     ]
     assert [ast.literal_eval(node.value) for node in components] == [("model", "arguments")]
+
+
+READERS = {"imread", "imopen", "decode_png", "decode_jpeg", "ImageFolder"}
+
+
+def _pictures_opened(tree: ast.AST) -> list[str]:
+    """Calls that open a picture, and the features of `datasets` that would do so themselves."""
+    found = []
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        name = ast.unparse(call.func)
+        owner, _, last = name.rpartition(".")
+        opened = last == "open" and owner.split(".")[-1] in ("Image", "Pillow", "PIL")
+        decoded = name == "datasets.Image" and "decode=False" not in map(ast.unparse, call.keywords)
+        if opened or decoded or last in READERS:
+            found.append(ast.unparse(call))
+    return found
+
+
+def test_one_place_opens_pictures():
+    """Alpha, 16 bits, EXIF, formats that start programs and giant pictures have their rules in one place."""
+    others = [ROOT / "launch.py", *sorted((ROOT / "benchmarks").glob("*.py"))]
+    trees = {**MODULES, **{path.name: ast.parse(path.read_text(encoding="utf-8")) for path in others}}
+    found = {name: calls for name, tree in trees.items() if (calls := _pictures_opened(tree))}
+    assert list(found) == ["modules.data.images"] and len(found["modules.data.images"]) == 1
+    for line in ("Image.open(p)", "PIL.Image.open(p)", "plt.imread(p)", "datasets.Image()"):
+        assert _pictures_opened(ast.parse(line)) == [line]

@@ -42,10 +42,14 @@ from modules.methods.one_energy import OneEnergy
 from modules.methods.recovery import RecoveryLikelihood
 from modules.metrics.base import Metric
 from modules.runtime.runtime import Runtime
+from modules.samplers.adjusted_langevin import AdjustedLangevin
 from modules.samplers.base import Sampler
+from modules.samplers.hamiltonian import Hamiltonian
 from modules.samplers.langevin import Langevin
+from modules.samplers.underdamped import UnderdampedLangevin
 from modules.sampling.generation import Generation
 from modules.sampling.inpainting import Inpainting
+from modules.sampling.measuring import Blur, Downsampling, LinearMap, RandomPixels
 from modules.schedules.base import Schedule
 from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.cosine import CosineSchedule
@@ -71,7 +75,12 @@ SCHEDULES: dict[type, Callable[[], Schedule]] = {
     LinearSchedule: lambda: LinearSchedule(6, beta_min=0.01, beta_max=0.5),
     ContinuousSchedule: ContinuousSchedule,
 }
-SAMPLERS: dict[type, Callable[[], Sampler]] = {Langevin: lambda: Langevin(60)}
+SAMPLERS: dict[type, Callable[[], Sampler]] = {
+    Langevin: lambda: Langevin(60),
+    AdjustedLangevin: lambda: AdjustedLangevin(60, num_warmup=60),
+    Hamiltonian: lambda: Hamiltonian(30, num_warmup=60),
+    UnderdampedLangevin: lambda: UnderdampedLangevin(60, num_warmup=60),
+}
 GUIDANCES: dict[type, Callable[[], Guidance]] = {
     NoGuidance: NoGuidance,
     ClassifierFreeGuidance: lambda: ClassifierFreeGuidance(0.7),
@@ -105,6 +114,11 @@ LAWS: dict[type, Callable[[], LevelLaw]] = {
     UniformLevels: UniformLevels,
     MixedLevels: MixedLevels,
 }
+MAPS: dict[type, Callable[[], LinearMap]] = {
+    Downsampling: Downsampling,
+    Blur: Blur,
+    RandomPixels: RandomPixels,
+}
 TABLES: list[tuple[type, dict]] = [
     (Schedule, SCHEDULES),
     (Sampler, SAMPLERS),
@@ -117,6 +131,7 @@ TABLES: list[tuple[type, dict]] = [
     (Energy, ENERGIES),
     (Initializer, INITIALIZERS | OWN_INITIALIZERS),
     (LevelLaw, LAWS),
+    (LinearMap, MAPS),
     (Metric, METRICS),
     (Extractor, EXTRACTORS),
 ]
@@ -321,6 +336,18 @@ def test_level_law(kind: type, make: Callable[[], ScoreSchedule], same_generator
     rows = torch.tensor([4, 1])
     assert torch.equal(law.draw(schedule, noise(rows)), logsnr[rows])
     assert not torch.equal(law.draw(schedule, noise(step=1)), logsnr)
+
+
+@each(MAPS)
+def test_linear_map(kind: type, same_generator) -> None:
+    """Linear, a row by itself, twice the same; its adjoint is no longer than it says."""
+    map, x = MAPS[kind](), noise().normal("images", (3, 4, 4)).requires_grad_()
+    out = map(x)
+    assert out.shape[0] == 6 and out.dtype == x.dtype
+    torch.testing.assert_close(map(2 * x), 2 * out)
+    torch.testing.assert_close(map(x[[4, 1]]), out[[4, 1]])
+    (adjoint,) = torch.autograd.grad((out * out.detach()).sum(), x)
+    assert (adjoint.square().sum() <= map.norm_squared * out.square().sum() * (1 + 1e-9)).item()
 
 
 @each(LOSSES)

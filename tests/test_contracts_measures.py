@@ -32,7 +32,7 @@ from modules.schedules.cosine import CosineSchedule
 from modules.scores.base import Score
 from modules.scores.denoising import DenoisingScore
 from modules.scores.energy import EnergyScore, GradientNormScore, NoisyEnergyScore
-from modules.scores.likelihood import LikelihoodScore
+from modules.scores.likelihood import LikelihoodScore, TypicalityScore
 from tests.contracts import each, noise, normalized, points, small_networks
 from tests.random_inception import random_inception
 
@@ -55,6 +55,7 @@ EXTRACTORS: dict[type, Callable[[Path], tuple[Extractor, tuple[int, ...]]]] = {
 SCORES: dict[type, Callable[[], Score]] = {
     kind: kind for kind in (EnergyScore, NoisyEnergyScore, GradientNormScore, DenoisingScore, LikelihoodScore)
 }
+SCORES[TypicalityScore] = lambda: TypicalityScore(entropy=1.0)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import modules.energies
 import modules.initializers
 from modules.core.checks import ConfigurationError
 from modules.core.types import Transition
+from modules.energies.alternatives import AnyOf, ButNot
 from modules.energies.analytic import GaussianEnergy, MixtureEnergy
 from modules.energies.base import Energy
 from modules.energies.dense_resnet import DenseResNet
@@ -56,6 +57,10 @@ class Bent(nn.Module):
         return torch.tanh(self.layer(x)) * bend
 
 
+def _density(num_classes: int, depth: int) -> NormalizedEnergy:
+    return NormalizedEnergy(MLPEnergy((3,), num_classes, 16, depth), width=8)
+
+
 ENERGIES: dict[type, Callable[[int], Energy]] = {
     CooperativeResNet: lambda n: CooperativeResNet(IMAGE, n, **SMALL_NET),
     DenseResNet: lambda n: DenseResNet((3,), n, width=8, width_mult=(1, 2)),
@@ -68,6 +73,8 @@ ENERGIES: dict[type, Callable[[int], Energy]] = {
     ),
     NetworkEnergy: lambda n: NetworkEnergy(Bent(n), (3,), n, "residual"),
     NormalizedEnergy: lambda n: NormalizedEnergy(MLPEnergy((3,), n, width=16, depth=1), width=8),
+    AnyOf: lambda n: AnyOf([_density(n, 1), _density(n, 2)], (0.7, 0.4)),
+    ButNot: lambda n: ButNot(_density(n, 1), _density(n, 2), strength=0.7),
     EnergySum: lambda n: EnergySum([MLPEnergy((3,), n, 16, 1), MLPEnergy((3,), n, 16, 1)], (0.7, 0.4)),
 }
 INITIALIZERS: dict[type, Callable[[int], Initializer]] = {

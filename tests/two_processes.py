@@ -197,7 +197,7 @@ def inputs(metric: Metric, count: int, side: str) -> Tensor:
     if metric.takes == "modes":
         return noise.integers("modes", -1, 3)
     x = noise.normal("x", () if metric.takes == "own" else (4,))
-    return x.softmax(1) if metric.takes == "probabilities" else x
+    return x.softmax(1) if metric.takes in ("probabilities", "classes") else x
 
 
 def run_folder(folder: Path) -> None:
@@ -243,6 +243,8 @@ TASKS = {
     "detect": ["--num", "11", "--against", "uniform", "--score", "EnergyScore", "--score", "DenoisingScore"],
     "chains": ["--num", "5", "--steps", "40", "--every", "1", "--start", "samples", "--level", "1"],
     "landscape": ["--points", "5"],
+    "likelihood": ["--num", "5", "--chains", "4", "--bridges", "1", "--by", "annealing"],
+    "restore": ["--num", "3", "--completions", "2", "--map", "Blur"],
 }
 """Options of the tasks on a run that write other files than generate and evaluate."""
 

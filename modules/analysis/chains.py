@@ -26,8 +26,8 @@ class LongChains:
     """n chains at one transition, recorded r times at equal distances (the start first); on the CPU.
 
     energy: (r, n), U of what the chain follows. displacement: (r, n), root-mean-square of y - y⁰.
-    frames: (k, n, *shape), x_s at `frame_records` (k,). start, end: (n, *shape), the first and last x_s
-    denoised by Tweedie's formula, for a judge.
+    frames: (k, n, *shape), x_s at `frame_records` (k,). clean: like them, x_s denoised by Tweedie's formula,
+    for a judge; start and end are its first and last. acceptance: (n,), share of steps taken; None: all.
     """
 
     t: int
@@ -35,8 +35,18 @@ class LongChains:
     displacement: Tensor
     frames: Tensor
     frame_records: list[int]
-    start: Tensor
-    end: Tensor
+    clean: Tensor
+    acceptance: Tensor | None = None
+
+    @property
+    def start(self) -> Tensor:
+        """(n, *shape), denoised."""
+        return self.clean[0]
+
+    @property
+    def end(self) -> Tensor:
+        """(n, *shape), denoised."""
+        return self.clean[-1]
 
     def rows(self, order: Tensor) -> LongChains:
         """Some of the chains, (m,) indices."""
@@ -46,8 +56,8 @@ class LongChains:
             self.displacement[:, order],
             self.frames[:, order],
             self.frame_records,
-            self.start[order],
-            self.end[order],
+            self.clean[:, order],
+            None if self.acceptance is None else self.acceptance[order],
         )
 
 
@@ -60,8 +70,10 @@ def join(parts: Sequence[LongChains]) -> LongChains:
         torch.cat([p.displacement for p in parts], 1),
         torch.cat([p.frames for p in parts], 1),
         one.frame_records,
-        torch.cat([p.start for p in parts]),
-        torch.cat([p.end for p in parts]),
+        torch.cat([p.clean for p in parts], 1),
+        None
+        if one.acceptance is None
+        else torch.cat([p.acceptance for p in parts if p.acceptance is not None]),
     )
 
 
@@ -101,10 +113,17 @@ def at_level(
         return (x - expand_as(transition.sigma_s**2, x) * slope) / expand_as(transition.alpha_s, x)
 
     y = first = scale * x_s
+    step_size = transition.step_size
     shown = sorted({round(i * num_records / max(1, num_frames - 1)) for i in range(num_frames)})
     energies, displacements, frames = [potential(y)], [torch.zeros_like(transition.step_size)], [x_s]
+    accepted: list[Tensor] = []
     for record in range(1, num_records + 1):
-        y = sampler.sample(potential, y, transition.step_size, noise.child(f"record {record}")).y
+        chain = sampler.sample(potential, y, step_size, noise.child(f"record {record}"))
+        y = chain.y
+        if record == 1:  # what a warm-up found is kept, so that the law that is watched is the chain's own
+            sampler, step_size = sampler.settled(), step_size if chain.step_size is None else chain.step_size
+        if chain.acceptance is not None:
+            accepted.append(chain.acceptance)
         energies.append(potential(y))
         displacements.append(norm_per_sample(y - first) / y[0].numel() ** 0.5)
         if record in shown:
@@ -116,8 +135,8 @@ def at_level(
         torch.stack(displacements).double().cpu(),
         torch.stack(frames).cpu(),
         shown,
-        denoised(x_s).cpu(),
-        denoised(y / scale).cpu(),
+        torch.stack([denoised(x) for x in frames]).cpu(),
+        torch.stack(accepted).mean(0).cpu() if accepted else None,
     )
 
 

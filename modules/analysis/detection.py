@@ -100,6 +100,12 @@ def by_way_of(images: Tensor, size: int) -> Tensor:
     return to_unit_range(to_bytes(back))
 
 
+def fit(score: Score, method: Method, images: Tensor, runtime: Runtime, seed: int = 0) -> None:
+    """Let a score learn what is usual from images (n, *shape) of the run's data."""
+    with runtime.autocast():
+        score.fit(method.energy, method.initializer, method.schedule, images.to(runtime.device), seed)
+
+
 def scores(
     score: Score, method: Method, images: Tensor, runtime: Runtime, batch_size: int = 256, seed: int = 0
 ) -> Iterator[Tensor]:

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import gin
@@ -33,6 +35,7 @@ from modules.config.faults import construction_fault
 from modules.config.files import read_files, read_overrides, read_text
 from modules.config.imports import import_components, import_user_module
 from modules.config.parsing import UnquotedValue
+from modules.config.paths import with_absolute_paths
 from modules.config.sizes import weights_within_memory
 from modules.config.statements import Binding, Macro, Reference, Statements, references
 from modules.config.text import write, write_resolved
@@ -40,6 +43,9 @@ from modules.config.usage import MACRO, Usage, reached_by
 
 _active: list[Config] = []
 """The configuration that gin's global state holds, at most one."""
+
+_gin = threading.RLock()
+"""Held by whoever reads names into gin's global state, or builds from it: threads take turns."""
 
 
 def load(
@@ -86,11 +92,12 @@ def load_text(
 
 
 def _configuration(statements: Statements, imports: Sequence[str], trusted: bool = False) -> Config:
-    imported = _import(imports)
-    for statement in statements.imports:
-        place = f"{statement.location}: import {statement.module}"
-        imported.append(import_user_module(statement.module, place))
-    return Config(statements.bindings, tuple(dict.fromkeys(imported)), trusted)
+    with _gin:
+        imported = _import(imports)
+        for statement in statements.imports:
+            place = f"{statement.location}: import {statement.module}"
+            imported.append(import_user_module(statement.module, place))
+        return Config(statements.bindings, tuple(dict.fromkeys(imported)), trusted)
 
 
 def _import(imports: Sequence[str]) -> list[str]:
@@ -118,8 +125,8 @@ class Config:
             names.check_names(binding)
         self.imports, self._trusted = imports, trusted
         names.check_doubled(bindings)
-        self._all = list(bindings)
-        self._effective = {names.key(binding): binding for binding in bindings}
+        self._all = with_absolute_paths(bindings)
+        self._effective = {names.key(binding): binding for binding in self._all}
         names.check_macros(list(self._effective.values()))
         check_macro_circles(self._effective)
         self._roots: list[tuple[str, str]] = []
@@ -138,15 +145,8 @@ class Config:
         if not self._trusted:
             check_code([(scope, full)], self._effective)
         self._roots.append((scope, full))
-        self._activate()
-        call = gin.get_configurable(f"{scope}/{full}" if scope else full)
-        try:
-            with weights_within_memory():
-                return call(**dict(arguments or {}))
-        except Exception as error:
-            raise construction_fault(error, self._effective) from error
-        finally:
-            self._record()
+        with self._active():
+            return gin.get_configurable(f"{scope}/{full}" if scope else full)(**dict(arguments or {}))
 
     def value(self, key: str) -> Any:
         """The value bound to "Name.parameter", "scope/Name.parameter" or the macro "NAME".
@@ -170,22 +170,16 @@ class Config:
         if binding is None:
             known = [str(binding) for binding in self._effective.values()]
             raise ConfigurationError(f"nothing is bound to {key}.{nearest(key, known)}")
-        self._activate()
-        value = _to_gin(binding.value)
         roots = [reached_by(reference, scope, binding.location) for reference in references(binding.value)]
         for root in roots:
             self._roots.append(root)
             check_component_circles(root, self._effective, ())
         if not self._trusted:
             check_code(roots, self._effective)
-        gin_config._OPERATIVE_CONFIG.setdefault(node, {})[parameter if name else "value"] = value
-        try:
-            with gin.config_scope(scope or None), weights_within_memory():
-                return copy.deepcopy(value)
-        except Exception as error:
-            raise construction_fault(error, self._effective) from error
-        finally:
-            self._record()
+        with self._active(), gin.config_scope(scope or None):
+            value = _to_gin(binding.value)
+            gin_config._OPERATIVE_CONFIG.setdefault(node, {})[parameter if name else "value"] = value
+            return copy.deepcopy(value)
 
     @property
     def names_code(self) -> bool:
@@ -207,8 +201,24 @@ class Config:
         """What is in effect in all that was built so far, with its places; defaults of constructors too."""
         return write_resolved(self._operative, self._effective)
 
+    @contextmanager
+    def _active(self) -> Iterator[None]:
+        """Gin's global state is this configuration's inside, and this thread's alone; what is built, noted.
+
+        Raises:
+            UserError: for what a constructor raises.
+        """
+        with _gin:
+            self._activate()
+            try:
+                with weights_within_memory():
+                    yield
+            except Exception as error:
+                raise construction_fault(error, self._effective) from error
+            finally:
+                self._operative = dict(gin_config._OPERATIVE_CONFIG)
+
     def _activate(self) -> None:
-        """Make gin's global state this configuration's."""
         if _active == [self]:
             return
         _active[:] = [self]
@@ -217,9 +227,6 @@ class Config:
             value = _to_gin(binding.value)
             gin.bind_parameter((scope, name, parameter) if parameter else (name, MACRO, "value"), value)
         gin_config._OPERATIVE_CONFIG.update(self._operative)
-
-    def _record(self) -> None:
-        self._operative = dict(gin_config._OPERATIVE_CONFIG)
 
 
 def _to_gin(value: Any) -> Any:

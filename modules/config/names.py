@@ -81,6 +81,12 @@ def is_subclass(full: str, base: str) -> bool:
     return both and one is not other and issubclass(one, other)
 
 
+def path_parameters(full: str) -> tuple[str, ...]:
+    """Those parameters of a registered class that take paths of files, as the class says itself."""
+    found = None if full.startswith("gin.") else gin_config._REGISTRY[full].wrapped
+    return getattr(found, "path_parameters", ())
+
+
 def key(binding: Binding) -> Key:
     """What identifies the parameter: two bindings of one key override each other."""
     if binding.is_macro:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tokenize
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +46,7 @@ def binding_of(statement: config_parser.BindingStatement, location: Location, or
 def parse(text: str, name: str, numbered: bool = True) -> Iterator[Any]:
     """gin's statements of `text`; what its parser refuses becomes one line with the statement's place."""
     line = 1
+    text = text.removeprefix("\ufeff")  # a mark of byte order, which some editors write
     try:
         parser = config_parser.ConfigParser(text, _Delegate())
         while True:
@@ -84,10 +86,25 @@ def _check_depth(value: Any, depth: int = 0) -> None:
             _check_depth(item, depth + 1)
 
 
+def _lookalike(text: str) -> tuple[int, str] | None:
+    """Line and name of the first character that only looks like one of gin's, or can't be seen at all."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        for character in line.split("#")[0]:
+            kind = unicodedata.category(character)
+            if not character.isascii() and kind in ("Zs", "Cf", "Pi", "Pf", "Pd", "Sm"):
+                name = unicodedata.name(character, "a character without a name").lower()
+                return number, f"there is a {name} (U+{ord(character):04X})"
+    return None
+
+
 def _syntax_fault(
     error: SyntaxError | tokenize.TokenError, text: str, name: str, line: int | None
 ) -> ConfigurationError:
     lines = text.splitlines()
+    at = (error.lineno if isinstance(error, SyntaxError) else None) or line
+    if (odd := _lookalike(text)) is not None and (line is None or odd[0] == at):
+        place = Location(name, None if line is None else odd[0])
+        return ConfigurationError(f"{place}: {odd[1]}: type it anew: {lines[odd[0] - 1].strip()[:100]}")
     if isinstance(error, tokenize.TokenError):
         # The tokenizer gave up at the end of the text; the reader looks for where it began.
         line = None if line is None else _first_line(text, line)

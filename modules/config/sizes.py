@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,16 +17,18 @@ class TooLarge(Exception):
 
 @contextmanager
 def weights_within_memory() -> Iterator[None]:
-    """Raise TooLarge inside where the weights that are registered exceed this machine's memory.
+    """Raise TooLarge inside where the weights that this thread registers exceed this machine's memory.
 
     A weight is registered before it is filled, and memory is taken only then: without this the system
     would begin to swap, or kill the process without a word.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    total = 0
+    total, builder = 0, threading.get_ident()
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         nonlocal total
+        if threading.get_ident() != builder:
+            return
         if parameter is not None and not parameter.is_meta:
             total += parameter.numel() * parameter.element_size()
         if total > memory:

@@ -65,6 +65,8 @@ class Chain:
     y: Tensor
     grad_norm: Tensor  # (b,) norm of ∇U where the last step started; 0 for an empty chain
     displacement: Tensor  # (b,) root-mean-square of y - y⁰ over the elements of a sample
+    acceptance: Tensor | None = None  # (b,) share of steps taken after a warm-up; None: all are
+    step_size: Tensor | None = None  # (b,) s as the warm-up left it; None: as it was given
 
 
 @dataclass(frozen=True)

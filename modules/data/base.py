@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import functools
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import cached_property, wraps
 
 import torch
 from torch import Tensor
 
-from modules.core.checks import DataError, check_integer, check_shape
+from modules.core.checks import ConfigurationError, DataError, check_integer, check_shape
+from modules.core.fingerprints import bytes_of
+from modules.data.given import as_labels
 from modules.data.quantization import to_unit_range
 
 _CHUNK = 256
+_MOST = 2**22  # examples of a set without contents of its own, of a fingerprint
+OTHERS = 2**40
+"""Between the seed of a set that code makes and that of its test set."""
 
 
 class Examples(ABC):
@@ -22,11 +28,13 @@ class Examples(ABC):
         shape: of one example, (c, h, w) or (d,).
         class_names: one name a class; empty without labels.
         grey_values: n, where values are k·2/(n-1) - 1 with whole numbers k; None: where they aren't.
+        left_out: what lies beside the examples in their place and is none of them, each with the reason.
     """
 
     shape: tuple[int, ...]
     class_names: list[str]
     grey_values: int | None = None
+    left_out: Sequence[str] = ()
 
     def __init_subclass__(cls) -> None:
         """Rows that are images alone get labels of none."""
@@ -34,7 +42,7 @@ class Examples(ABC):
         rows = vars(cls).get("rows")
         if rows is not None:
 
-            @functools.wraps(rows)
+            @wraps(rows)
             def labelled(self: Examples, indices: Tensor) -> tuple[Tensor, Tensor]:
                 found = rows(self, indices)
                 return (found, torch.full((len(found), 1), -1)) if isinstance(found, Tensor) else found
@@ -59,6 +67,43 @@ class Examples(ABC):
             DataError: naming the index or file that cannot be read.
         """
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over every example, its labels and the classes' names: of other data it is another.
+
+        Raises:
+            DataError: as of `rows`.
+        """
+        total = hashlib.sha256(repr((len(self), self.shape, self.class_names)).encode())
+        for part in self.contents():
+            total.update(part)
+        return total.hexdigest()
+
+    def contents(self) -> Iterator[bytes | memoryview]:
+        """All that determines what `rows` gives, piece by piece; here the examples themselves.
+
+        Sets that know it without giving out every example say so faster. Of more than 4 million, which only
+        code makes that doesn't say so, an even share is taken.
+        """
+        apart = max(1, len(self) // _MOST)
+        for start in range(0, len(self), apart * _CHUNK):
+            for values in self.rows(torch.arange(start, min(start + apart * _CHUNK, len(self)), apart)):
+                yield bytes_of(values)
+
+
+def made_contents(data: Data, examples: Examples) -> Iterator[bytes | memoryview]:
+    """The `contents` of a set that a function of the index makes: its settings, and 1,024 examples of it."""
+    for name, value in sorted(vars(data).items()):
+        yield name.encode()
+        if isinstance(value, Tensor):
+            yield bytes_of(value)
+        else:  # what isn't plain would show its address
+            plain = isinstance(value, (bool, int, float, str, list, tuple, type(None)))
+            yield (repr(value) if plain else type(value).__qualname__).encode()
+    few = min(1024, len(examples))
+    for values in examples.rows(torch.arange(few) * len(examples) // few):
+        yield bytes_of(values)
+
 
 class Data(ABC):
     """A data set to be opened. Making one reads nothing.
@@ -76,9 +121,30 @@ class Data(ABC):
         self.num_classes = num_classes
         self.class_names: list[str] = []
 
+    @property
+    def where(self) -> str:
+        """The set, as messages call it."""
+        return type(self).__name__
+
+    def read_class_names(self) -> list[str]:
+        """The classes' names, read from the files where only they know them; no example is read.
+
+        Raises:
+            DataError: as of `open`.
+        """
+        return self.class_names
+
     @abstractmethod
     def open(self) -> Examples:
         """Read what must be read. Raises DataError, one line, for what is missing or broken."""
+
+    def with_split(self, name: str) -> Data:
+        """The part of the set that is called `name`, such as "train" or "test", in the place of this one.
+
+        Raises:
+            ConfigurationError: a set without parts.
+        """
+        raise ConfigurationError(f"{type(self).__name__} has no splits: leave --split out")
 
     def faults(self) -> Iterator[str]:
         """Read every example: a line for each image or label that cannot be used, none for a sound set."""
@@ -133,6 +199,9 @@ class MemoryExamples(Examples):
     ) -> None:
         if labels is None:
             labels = torch.full((images.shape[0],), -1)
+        if len(labels) != len(images):
+            raise DataError(f"{len(images)} images need as many labels, got {len(labels)}")
+        labels = as_labels(labels, "labels")
         self.images = images
         self.labels = labels.reshape(images.shape[0], -1)
         self.shape = tuple(images.shape[1:])
@@ -144,3 +213,8 @@ class MemoryExamples(Examples):
 
     def rows(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         return to_unit_range(self.images[indices]), self.labels[indices]
+
+    def contents(self) -> Iterator[bytes | memoryview]:
+        yield str(self.images.dtype).encode()
+        yield from (bytes_of(part) for part in self.images.split(_CHUNK))
+        yield bytes_of(self.labels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import gin
@@ -54,6 +53,11 @@ class Digits(Data):
         self.part, self.omit = part, tuple(omit)
         self.class_names = [str(digit) for digit in range(num_classes)]
 
+    def with_split(self, name: str) -> Digits:
+        """ "train", "test" (the held-out ones) or "all"."""
+        check_choice("--split", name, ("train", "test", "all"))
+        return Digits(self.num_classes, "held_out" if name == "test" else name, self.omit)
+
     def open(self) -> Examples:
         images, labels = _read()
         train, held_out = digits_split()
@@ -66,14 +70,12 @@ class Digits(Data):
 def _read() -> tuple[Tensor, Tensor]:
     """Images (1797, 1, 8, 8) uint8 and labels (1797,) of the shipped file."""
     # late: reading files takes the bigger part of the import time
-    import numpy as np
     import pyarrow.parquet
-    from PIL import Image
+
+    from modules.data.images import decode_image
 
     if not _FILE.exists():
         raise DataError(f"{_FILE} is missing: reinstall the package, or run benchmarks/make_digits.py")
     table = pyarrow.parquet.read_table(_FILE)
-    pictures = [
-        np.asarray(Image.open(io.BytesIO(row["bytes"])), dtype=np.uint8) for row in table["image"].to_pylist()
-    ]
-    return torch.from_numpy(np.stack(pictures))[:, None], torch.tensor(table["label"].to_pylist())
+    pictures = [decode_image(row["bytes"], (1, 8, 8)) for row in table["image"].to_pylist()]
+    return torch.stack(pictures), torch.tensor(table["label"].to_pylist())

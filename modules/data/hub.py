@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from modules.data.base import Data, Examples, MemoryExamples
 from modules.data.images import MODES
 from modules.data.labels import find_label_column, label_faults, read_attributes, read_labels
 from modules.data.pictures import BadImages, MappedExamples, Pictures, decode_all, find_image_column
-from modules.data.sources import open_source
+from modules.data.sources import Opened, open_source
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -49,6 +50,8 @@ class HuggingFaceData(Data):
         max_bad_images: how many images that cannot be decoded are left out of a set in memory, or replaced
             by the next good one of a set that stays mapped; 0: the first one met is an error.
     """
+
+    path_parameters = ("source",)
 
     def __init__(
         self,
@@ -92,27 +95,50 @@ class HuggingFaceData(Data):
         self.in_memory_limit_bytes, self.num_workers = in_memory_limit_bytes, num_workers
         self.max_bad_images = max_bad_images
 
+    def with_split(self, name: str) -> HuggingFaceData:
+        """A split of the same source; one that isn't there is told when it is opened."""
+        other = copy.copy(self)
+        other.split = name
+        return other
+
+    @property
+    def where(self) -> str:
+        return f"{self.source} ({self.split})"
+
     def open(self) -> Examples:
-        dataset, where = self._table()
-        labels, self.class_names = self._labels(dataset, where)
-        pictures = self._pictures(dataset, self.max_bad_images, where)
-        if len(dataset) * math.prod(self.shape) > self.in_memory_limit_bytes:
-            return MappedExamples(pictures, labels, self.class_names)
-        images, good = decode_all(pictures, self.num_workers)
-        return MemoryExamples(images, labels[good], self.class_names)
+        opened = self._opened()
+        labels, self.class_names = self._labels(opened.table)
+        pictures = self._pictures(opened, self.max_bad_images)
+        examples: Examples
+        if len(opened.table) * math.prod(self.shape) > self.in_memory_limit_bytes:
+            examples = MappedExamples(pictures, labels, self.class_names)
+        else:
+            images, good = decode_all(pictures, self.num_workers)
+            examples = MemoryExamples(images, labels[good], self.class_names)
+        examples.left_out = list(map(str, opened.left_out))
+        return examples
+
+    def pictures(self) -> Pictures:
+        """The pictures of the set as they are encoded. Raises as open."""
+        return self._pictures(self._opened(), self.max_bad_images)
+
+    def read_class_names(self) -> list[str]:
+        return self._labels(self._opened().table)[1]
 
     def faults(self) -> Iterator[str]:
-        """As of any data; every picture is decoded, whatever max_bad_images."""
+        """As of any data; what is left out too, and every picture is decoded, whatever max_bad_images."""
         try:
-            dataset, where = self._table()
-            pictures = self._pictures(dataset, len(dataset), where)
+            opened = self._opened()
+            pictures = self._pictures(opened, len(opened.table))
         except DataError as fault:
             yield str(fault)
             return
+        for left in opened.left_out:
+            yield f"{self.where}: {left} is left out"
         if self.num_classes:
-            yield from self._label_faults(dataset, where)
+            yield from self._label_faults(opened.table, self.where)
         for image in pictures.search():
-            yield f"{where}: image {image} cannot be decoded: replace it"
+            yield f"{self.where}: image {image} cannot be decoded: replace it"
 
     def _label_faults(self, dataset: Dataset, where: str) -> Iterator[str]:
         found = False
@@ -122,25 +148,26 @@ class HuggingFaceData(Data):
                     found = True
                     yield fault
             if not found:
-                self._labels(dataset, where)
+                self._labels(dataset)
         except DataError as error:  # the column as a whole, or the number of classes
             yield str(error)
 
-    def _table(self) -> tuple[Dataset, str]:
-        """The table of the source, memory-mapped, and how messages call it."""
-        where = f"{self.source} ({self.split})"
-        dataset = open_source(self.source, self.split, self.config)
-        if len(dataset) == 0:
-            raise DataError(f"{where} is empty")
-        return dataset, where
+    def _opened(self) -> Opened:
+        """The table of the source, with what is left out."""
+        opened = open_source(self.source, self.split, self.config)
+        if len(opened.table) == 0:
+            raise DataError(f"{self.where} is empty")
+        return opened
 
-    def _pictures(self, dataset: Dataset, max_bad_images: int, where: str) -> Pictures:
+    def _pictures(self, opened: Opened, max_bad_images: int) -> Pictures:
         """Its encoded pictures, of which up to so many may be bad."""
-        column = self.image_column or find_image_column(dataset, where)
-        return Pictures(dataset, column, self.shape, BadImages(max_bad_images, where))
+        column = self.image_column or find_image_column(opened.table, self.where)
+        bad = BadImages(max_bad_images, self.where)
+        return Pictures(opened.table, column, self.shape, bad, opened.folder)
 
-    def _labels(self, dataset: Dataset, where: str) -> tuple[Tensor, list[str]]:
+    def _labels(self, dataset: Dataset) -> tuple[Tensor, list[str]]:
         """Its labels (n, A) int64 and the classes' names."""
+        where = self.where
         if self.num_classes == 0:
             return torch.full((len(dataset), 1), -1), []
         if self.attribute_columns:
@@ -149,8 +176,9 @@ class HuggingFaceData(Data):
             column = self.label_column or find_label_column(dataset, where)
             labels, names = read_labels(dataset, column, where)
         if len(names) != self.num_classes:
+            few = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
             raise DataError(
                 f"{where} has {len(names)} classes, but num_classes is {self.num_classes}: set NUM_CLASSES = "
-                f"{len(names)}, or 0 to leave labels out"
+                f"{len(names)}, or 0 to leave labels out; they are {few}"
             )
         return labels.reshape(len(dataset), -1), names

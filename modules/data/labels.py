@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from modules.core.checks import DataError, nearest
+from modules.data.order import by_number
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -45,7 +46,7 @@ def read_labels(dataset: Dataset, column: str, where: str) -> tuple[Tensor, list
     """Labels (n,) int64 and the classes' names.
 
     ClassLabel ids and integers are taken as they are (0..max), strings get the ids of their sorted
-    order, False and True are 0 "no" and 1 "yes".
+    order (2 before 10), False and True are 0 "no" and 1 "yes".
 
     Raises:
         DataError: for a label missing or out of range (with its index), or of another type.
@@ -93,13 +94,23 @@ def label_faults(dataset: Dataset, column: str, where: str, attribute: bool = Fa
     counted = all(type(value) is int for value in values if value is not None)
     for index, value in enumerate(values):
         if value is None:
-            yield f"{where}: the label at index {index} (column {column!r}) is missing: fill it or remove it"
+            place = _place(dataset, index)
+            yield f"{where}: the label at {place} (column {column!r}) is missing: fill it or remove it"
         elif counted and (names or not attribute) and not 0 <= value < (len(names) if names else 2**63):
             wanted = f"in 0..{len(names) - 1}" if names else "0 or above"
             yield (
-                f"{where}: label {value} at index {index} (column {column!r}) is not {wanted}: "
+                f"{where}: label {value} at {_place(dataset, index)} (column {column!r}) is not {wanted}: "
                 "correct or remove the row"
             )
+
+
+def _place(dataset: Dataset, index: int) -> str:
+    """An index, and the file of its picture where that is one."""
+    if "image" not in dataset.features:
+        return f"index {index}"
+    value = dataset.with_format("arrow")[index].column("image")[0].as_py()
+    path = value.get("path") if isinstance(value, dict) and not value.get("bytes") else None
+    return f"index {index}" + (f" ({path})" if path else "")
 
 
 def _values(dataset: Dataset, column: str, where: str) -> list[Any]:
@@ -115,11 +126,15 @@ def _column(dataset: Dataset, column: str, where: str) -> list[Any]:
 
 
 def _ids(values: list[Any], column: str, where: str) -> tuple[Tensor, list[str]]:
-    """Ids in the sorted order of the distinct values, and the values' names."""
+    """Ids in the order of the distinct values, digits counting as numbers, and the values' names."""
     kinds = {type(value) for value in values}
     if kinds == {bool}:
         return torch.tensor(values, dtype=torch.int64), ["no", "yes"]
-    distinct = sorted(set(values)) if kinds in ({int}, {str}) else []
+    distinct: list[Any] = []
+    if kinds == {int}:
+        distinct = sorted(set(values))
+    elif kinds == {str}:
+        distinct = sorted(set(values), key=by_number)
     if not distinct or len(distinct) > _MOST_VALUES:
         what = f"{len(distinct)} different values" if distinct else " and ".join(k.__name__ for k in kinds)
         raise DataError(f"{where}: column {column!r} holds {what}, which cannot serve as classes")

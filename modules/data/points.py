@@ -6,17 +6,19 @@ examples a pass, 2^20 unless told otherwise. All lie in about [-1, 1]², the ran
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import ClassVar
 
 import gin
 import torch
 from torch import Tensor
 
-from modules.core.checks import ConfigurationError, check_integer, check_number
+from modules.core.checks import ConfigurationError, check_choice, check_integer, check_number
 from modules.core.noise import Noise
-from modules.data.base import Data, Examples
+from modules.data.base import OTHERS, Data, Examples, made_contents
 
 
 class Points(Data):
@@ -55,6 +57,13 @@ class Points(Data):
         """log density (n,) float64 of scale·x + noise·ε at points (n, 2), x of the set; -∞ where it's 0."""
         raise NotImplementedError(f"{type(self).__name__} has no log_density")
 
+    def with_split(self, name: str) -> Points:
+        """ "train", the points themselves, or "test", as many others of the same law."""
+        check_choice("--split", name, ("train", "test"))
+        other = copy.copy(self)
+        other.seed = self.seed if name == "train" else self.seed + OTHERS
+        return other
+
     def open(self) -> Examples:
         return _PointExamples(self)
 
@@ -71,6 +80,9 @@ class _PointExamples(Examples):
         part = noise.integers("part", 0, self.points.num_parts)
         label = part if self.points.num_classes else torch.full_like(part, -1)
         return self.points.place(part, noise), label[:, None]
+
+    def contents(self) -> Iterator[bytes | memoryview]:
+        return made_contents(self.points, self)
 
 
 @gin.register

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import gin
 import torch
 from torch import Tensor
 
-from modules.core.checks import ConfigurationError, check_integer, nearest
+from modules.core.checks import ConfigurationError, check_choice, check_integer, nearest
 from modules.core.noise import Noise
-from modules.data.base import Data, Examples
+from modules.data.base import OTHERS, Data, Examples, made_contents
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "shape": ("circle", "square", "triangle", "cross"),
@@ -71,6 +72,13 @@ class Shapes(Data):
         self.combinations, self.omit = _combinations(omit), omit
         self.class_names = names[:num_classes]
 
+    def with_split(self, name: str) -> Shapes:
+        """ "train", the pictures themselves, or "test", as many others of the same law."""
+        check_choice("--split", name, ("train", "test"))
+        other = copy.copy(self)
+        other.seed = self.seed if name == "train" else self.seed + OTHERS
+        return other
+
     def open(self) -> Examples:
         return _ShapeExamples(self)
 
@@ -113,6 +121,9 @@ class _ShapeExamples(Examples):
         jitter = _JITTER * (2 * noise.uniform("jitter", (2,)) - 1)
         labels = values + self.first_class
         return draw(values, jitter, self.shape), labels if self.class_names else torch.full_like(labels, -1)
+
+    def contents(self) -> Iterator[bytes | memoryview]:
+        return made_contents(self.shapes, self)
 
 
 def draw(values: Tensor, jitter: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -8,27 +8,45 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modules.core.checks import DataError, nearest
+from modules.data.picture_folders import open_picture_folder
+from modules.data.splits import unknown_split
+from modules.data.table_files import BUILDERS, files_of_split, is_table, split_of
+from modules.data.walk import LeftOut, files_below, is_hidden
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_SPLITS = {"train", "test", "validation", "valid", "val", "dev", "eval", "extra", "unlabeled"}
-_BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
-def open_source(source: str, split: str, config: str | None = None) -> Dataset:
-    """One split of a data set, memory-mapped; nothing is decoded.
+@dataclass(frozen=True)
+class Opened:
+    """One split of a data set.
+
+    Attributes:
+        table: its rows, memory-mapped or paths of files; nothing is decoded.
+        folder: where paths in the table start from; None: of the Hub, where all is in the table.
+        left_out: what lies in the source's folder and is no part of the set.
+    """
+
+    table: Dataset
+    folder: Path | None = None
+    left_out: Sequence[LeftOut] = ()
+
+
+def open_source(source: str, split: str, config: str | None = None) -> Opened:
+    """One split of a data set.
 
     Args:
         source: a parquet or arrow file; a folder of them, where the file name up to the first "-", or
             else its folder's name, is the split (if none has a split's name, all are "train"); a
-            folder written by `save_to_disk`; a folder of images, one folder a class, or such folders
-            below one folder a split (`imagefolder`); or a data set's name on the Hugging Face Hub.
+            folder written by `save_to_disk`; a folder of pictures, see picture_folders.py; or a data set's
+            name on the Hugging Face Hub.
         split: its name. A source of one unnamed split has the name "train".
         config: the configuration of a set on the Hub that has several.
     Raises:
@@ -41,19 +59,19 @@ def open_source(source: str, split: str, config: str | None = None) -> Dataset:
         return _open_folder(path, split)
     if not _may_be_hub_name(source):
         raise DataError(f"there is no file or folder {source}.{_nearest_path(path)}")
-    return _open_hub(source, split, config)
+    return Opened(_open_hub(source, split, config))
 
 
-def _open_file(path: Path, split: str) -> Dataset:
-    if path.suffix not in _BUILDERS:
+def _open_file(path: Path, split: str) -> Opened:
+    if path.suffix.lower() not in BUILDERS:
         raise DataError(f"{path} is neither .parquet nor .arrow: convert it, or give the folder of images")
     # whoever names one file wants that file: "train" is what is asked for by default
-    if split not in ("train", _split_of(path)):
-        raise _unknown_split(str(path), split, [_split_of(path) or "train"])
-    return _load(str(path), _BUILDERS[path.suffix], [path])["train"]
+    if split not in ("train", split_of(path)):
+        raise unknown_split(str(path), split, [split_of(path) or "train"])
+    return Opened(_load(path, [path]), path.parent)
 
 
-def _open_folder(path: Path, split: str) -> Dataset:
+def _open_folder(path: Path, split: str) -> Opened:
     import datasets
 
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
@@ -62,48 +80,28 @@ def _open_folder(path: Path, split: str) -> Dataset:
         except Exception as error:  # whatever pyarrow and json make of broken files
             raise DataError(f"{path} cannot be read by load_from_disk: {_one_line(error)}") from error
         if not isinstance(saved, datasets.Dataset):
-            return _pick(str(path), saved, split)
+            return Opened(_pick(str(path), saved, split), path / split)
         if split not in ("train", str(saved.split)):
-            raise _unknown_split(str(path), split, [str(saved.split or "train")])
-        return saved
-    for suffix, builder in _BUILDERS.items():
-        files = sorted(path.rglob(f"*{suffix}"))
-        if files:
-            chosen = _pick(str(path), _by_split(path, files), split)
-            return _load(str(path), builder, chosen)["train"]
-    return _pick(str(path), _load(str(path), "imagefolder", None), split)
+            raise unknown_split(str(path), split, [str(saved.split or "train")])
+        return Opened(saved, path)
+    files, lost = files_below(path)
+    if any(is_table(file) and not is_hidden(file) for file in files):
+        tables, left_out = files_of_split(path, files, split)
+        chosen = [path / file for file in tables]
+        return Opened(_load(path, chosen), chosen[0].parent, [*lost, *left_out])
+    pictures, left_out = open_picture_folder(path, split)
+    return Opened(pictures, path, left_out)
 
 
-def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
-    """The files of each split."""
-    named = any(_split_of(file) for file in files)
-    found: dict[str, list[Path]] = {}
-    for file in files:
-        found.setdefault((_split_of(file) or file.stem) if named else "train", []).append(file)
-    for split, members in found.items():
-        places = {file.parent for file in members}
-        if len(places) > 1:
-            listed = ", ".join(sorted(str(place) for place in places))
-            raise DataError(f"{folder} holds several sets with a split {split!r}: give one of {listed}")
-    return found
-
-
-def _split_of(file: Path) -> str | None:
-    """The split a file's name or its folder's name tells, if any."""
-    names = (re.split(r"[-_.]", file.stem)[0], file.parent.name)
-    return next((name for name in names if name in _SPLITS), None)
-
-
-def _load(source: str, builder: str, files: Sequence[Path] | None) -> Mapping[str, Dataset]:
-    """The files as the split "train"; without any, the splits that the builder finds in a folder."""
+def _load(source: Path, files: Sequence[Path]) -> Dataset:
+    """The rows of files of one kind."""
     import datasets
 
+    builder = BUILDERS[files[0].suffix.lower()]
     # escaped, since the builders take names for patterns
-    place: dict[str, Any] = {"data_dir": glob.escape(source)}
-    if files is not None:
-        place = {"data_files": {"train": [glob.escape(str(file)) for file in files]}}
+    place = {"train": [glob.escape(str(file)) for file in files]}
     try:
-        return datasets.load_dataset(builder, **place)
+        return datasets.load_dataset(builder, data_files=place)["train"]
     except Exception as error:  # builders raise whatever their file format raises
         if "corresponds to no data" in str(error):
             raise DataError(f"{source} is empty") from error
@@ -140,12 +138,8 @@ def _open_hub(name: str, split: str, config: str | None) -> Dataset:
 
 def _pick(source: str, splits: Mapping[str, Any], split: str) -> Any:
     if split not in splits:
-        raise _unknown_split(source, split, list(splits))
+        raise unknown_split(source, split, list(splits))
     return splits[split]
-
-
-def _unknown_split(source: str, split: str, known: Sequence[str]) -> DataError:
-    return DataError(f"{source} has no split {split!r}, only {', '.join(known)}.{nearest(split, known)}")
 
 
 def _may_be_hub_name(source: str) -> bool:
@@ -156,7 +150,7 @@ def _may_be_hub_name(source: str) -> bool:
     """
     from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES as builders
 
-    if source in builders or not _HUB_NAME.fullmatch(source) or Path(source).suffix in _BUILDERS:
+    if source in builders or not _HUB_NAME.fullmatch(source) or Path(source).suffix.lower() in BUILDERS:
         return False
     return "/" not in source or not Path(source).parent.exists()
 

@@ -30,7 +30,7 @@ class Settings:
 
     Attributes:
         seed: of all noise.
-        label: a class's number or name, IN_TURN or NO_CLASS.
+        label: a class's number, also where that is another one's name, or its name, IN_TURN or NO_CLASS.
         guidance: w; None: as the run is configured.
         steps: K per level; None: as configured.
         batch_size: images at once on a device.
@@ -55,7 +55,7 @@ def is_of_images(run: Run) -> bool:
 
 def classes(run: Run) -> list[tuple[str, str]]:
     """Name and number of each class the model knows; the number is the name where the data tell none."""
-    names = run.data.class_names
+    names = run.class_names
     return [(names[i] if i < len(names) else str(i), str(i)) for i in range(run.energy.num_classes)]
 
 
@@ -103,7 +103,7 @@ def compose(
     for name, weight in conditions:
         check_number(f"the weight of {name}", weight)
     composed = run.with_conditions(
-        [run.label_of(name) for name, _ in conditions], [weight for _, weight in conditions]
+        [_class(run, name) for name, _ in conditions], [weight for _, weight in conditions]
     )
     return _ready(composed, num, settings, report).generate(
         num, seed=settings.seed, batch_size=settings.batch_size
@@ -136,10 +136,15 @@ def _labels(run: Run, label: str, num: int) -> Tensor | None:
     if label == NO_CLASS:
         return None
     if label != IN_TURN:
-        return run.labels(run.label_of(label), num)
+        return run.labels(_class(run, label), num)
     if run.energy.num_classes == 0:
         raise ConfigurationError("the run was trained without labels: there are no classes to take in turn")
     return torch.arange(num) % run.energy.num_classes
+
+
+def _class(run: Run, label: str) -> int:
+    """A class's number, which the page's lists of classes give; or else by its name."""
+    return int(label) if label.isdecimal() else run.label_of(label)
 
 
 def _ready(run: Run, num: int, settings: Settings, report: Report) -> Run:

@@ -37,7 +37,7 @@ class Desk:
         self.run, self.folder, self.seed, self.batch_size = run, folder, seed, batch_size
         self.examples: Examples | DataError
         try:
-            self.examples = run.data.open()
+            self.examples = run.open_data()
         except DataError as fault:
             self.examples = fault
         self._stop = threading.Event()

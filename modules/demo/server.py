@@ -48,8 +48,10 @@ def serve(run: Run, host: str, port: int, seed: int, batch_size: int) -> int:
     with tempfile.TemporaryDirectory(prefix="demo-") as folder:
         _keep_to_this_machine(Path(folder))
 
+        from modules.data.images import refuse_other_formats
         from modules.demo.page import CSS, page, theme
 
+        refuse_other_formats()  # gradio opens what the page's editor sends by itself
         blocks = page(run, Path(folder), seed, batch_size)
         blocks.launch(
             server_name=host,

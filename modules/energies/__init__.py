@@ -5,6 +5,7 @@ from modules.core.lazy import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
+        "alternatives": "AnyOf ButNot",
         "analytic": "GaussianEnergy MixtureEnergy",
         "base": "Energy",
         "dense_resnet": "DenseResNet",
@@ -12,6 +13,7 @@ __getattr__, __dir__, __all__ = exports(
         "frozen": "FreezableEnergy FrozenEnergy",
         "mlp": "MLPEnergy",
         "image": "ImageEnergy NetworkEnergy",
+        "marginal": "MarginalPotential",
         "normalized": "NormalizedEnergy",
         "recovery": "RecoveryPotential energy_and_grad",
         "unet": "UNetEnergy",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gin
@@ -12,11 +13,13 @@ from tqdm.auto import tqdm
 
 from modules.analysis.landscape import log_density
 from modules.core.checks import ConfigurationError, DataError, check_instance, check_integer
+from modules.core.fingerprints import is_the_projects
 from modules.data.base import Data, Examples
+from modules.data.given import as_labels
 from modules.data.points import Points
 from modules.energies.base import Energy
 from modules.evaluation.references import check_classes, check_metrics, fill, prepared, published
-from modules.features.base import Extractor
+from modules.features.base import Extractor, Features
 from modules.features.views import Views
 from modules.guidance.none import NoGuidance
 from modules.initializers.base import Initializer
@@ -51,6 +54,8 @@ class Evaluation:
         statistics: an .npz with the reference's mu and sigma, for FID; None: computed from the reference.
         batch_size: samples at once on a device.
     """
+
+    path_parameters = ("statistics",)
 
     def __init__(
         self,
@@ -114,10 +119,18 @@ class Evaluation:
         return Evaluator(self, views, examples, num_classes, runtime)
 
     def _views(self, data: Data, device: torch.device) -> Views:
-        features = self.extractor.open(data.shape, device)
+        features = _opened(self.extractor, data.shape, device)
         return Views(
-            data, features, self.classifier.open(data.shape, device) if self.classifier else features
+            data, features, _opened(self.classifier, data.shape, device) if self.classifier else features
         )
+
+
+def _opened(extractor: Extractor, shape: tuple[int, ...], device: torch.device) -> Features:
+    """Features whose protocol says of a user's own extractor what the extractor may leave out."""
+    features = extractor.open(shape, device)
+    if is_the_projects(type(extractor)):
+        return features
+    return replace(features, protocol={**features.protocol, "settings": described(extractor)})
 
 
 class Evaluator:
@@ -181,6 +194,7 @@ class Evaluator:
         evaluation, runtime = self.evaluation, self.runtime
         if labels is not None and any(metric.takes == "density" for metric in evaluation.metrics):
             raise ConfigurationError("grid_kl compares the densities of all classes: leave --label out")
+        labels = None if labels is None else as_labels(labels, "labels")
         asked = labels
         if labels is None and self.num_classes:
             labels = torch.arange(evaluation.num) % self.num_classes

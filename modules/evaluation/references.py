@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 import zipfile
@@ -23,11 +22,12 @@ from modules.features.cache import cache_folder
 from modules.features.views import Views
 from modules.metrics.base import Metric, PairMetric, SetMetric
 from modules.metrics.rows import Rows
-from modules.metrics.stores import Moments
+from modules.metrics.stores import Moments, check_moments
 from modules.report.protocol import described
 from modules.runtime.runtime import Runtime
+from modules.storage import durable
 
-SCHEMA = 1
+SCHEMA = 2  # of the files, and of what this package's own code puts into them
 _BLOCK = 2**12  # rows looked at at once
 
 
@@ -53,7 +53,8 @@ def fill(
         "data": described(views.data),
         "count": count,
         "of": len(examples),
-        "fingerprint": _fingerprint(examples),
+        # files may change under the same name; one process reads them all
+        "fingerprint": runtime.gather_objects([examples.fingerprint if runtime.is_main else None])[0],
     }
     waiting: dict[Path, list[SetMetric]] = {}
     for metric in metrics:
@@ -87,7 +88,7 @@ def published(path: str | Path) -> Moments:
     path = Path(path).expanduser()
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            mean, covariance = (torch.tensor(arrays[name]).double() for name in ("mu", "sigma"))
+            mean, covariance = (torch.tensor(arrays[name]) for name in ("mu", "sigma"))
     except FileNotFoundError as fault:
         raise DataError(f"there is no file {path}") from fault
     except KeyError as fault:
@@ -95,12 +96,7 @@ def published(path: str | Path) -> Moments:
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as fault:
         reason = str(fault).splitlines()[0][:150]
         raise DataError(f"{path} cannot be read as an .npz without objects: {reason}") from fault
-    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
-        raise DataError(f"{path}: mu must be (d,) and sigma (d, d), got {tuple(mean.shape)}, "
-                        f"{tuple(covariance.shape)}")  # fmt: skip
-    for name, values in (("mu", mean), ("sigma", covariance)):
-        if not values.isfinite().all():
-            raise DataError(f"{path}: {name} holds values that are not finite")
+    check_moments(mean, covariance, f"{path}: ")
     return Moments.of(mean, covariance)
 
 
@@ -150,34 +146,19 @@ def _mine(
         yield index, examples.rows(index * len(examples) // count)[0]
 
 
-def _fingerprint(examples: Examples) -> str:
-    """SHA-256 of 64 examples: files may change under the same name."""
-    few = min(64, len(examples))
-    x = prepared(examples.rows(torch.arange(few) * len(examples) // few)[0])
-    return hashlib.sha256(x.contiguous().numpy().tobytes()).hexdigest()[:16]
-
-
 def _file(metric: SetMetric, identity: dict[str, Any]) -> Path:
-    """Moments and rows of what metrics take are the same for all; what one makes of it is its own."""
+    """Moments and rows of what is taken are the same for all metrics that take the same.
+
+    Sums, summaries and other stores are a metric's own.
+    """
     taken = type(metric)
     taken_as_it_is = taken.summary is SetMetric.summary and taken.add_batch is SetMetric.add_batch
     plain = type(metric.references) in (Moments, Rows) and taken_as_it_is
-    own = None if plain else [described(metric), _code(type(metric))]
+    own = None if plain else described(metric)
     kind = type(metric.references).__name__.lower()
     key = json.dumps([SCHEMA, metric.takes, kind, own, identity], sort_keys=True)
     suffix = "npy" if isinstance(metric.references, Rows) else "npz"  # an .npy can be mapped into memory
     return cache_folder() / "references" / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.{suffix}"
-
-
-def _code(kind: type) -> str:
-    """A class's place and its source, as far as it can be read: a user's changes between two evaluations."""
-    hashed = hashlib.sha256()
-    for owner in kind.__mro__[: kind.__mro__.index(SetMetric)]:
-        try:
-            hashed.update(inspect.getsource(owner).encode())
-        except (OSError, TypeError):
-            hashed.update(owner.__qualname__.encode())
-    return f"{kind.__module__}.{kind.__qualname__} {hashed.hexdigest()}"
 
 
 def _load(path: Path) -> dict[str, np.ndarray] | None:
@@ -208,4 +189,4 @@ def _save(path: Path, state: dict[str, np.ndarray]) -> None:
             np.savez(part, allow_pickle=False, **state)
         part.rename(path)
     except OSError:
-        part.unlink(missing_ok=True)
+        durable.discard(part)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from modules.core.checks import CheckpointError, ConfigurationError
+from modules.core.checks import CheckpointError, ConfigurationError, DataError
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,15 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
+
+
+def check_bytes(images: Tensor) -> None:
+    """Raise unless images are of 8 bits: floats in [-1, 1] would be taken for black ones."""
+    if images.dtype != torch.uint8:
+        raise DataError(
+            f"features are those of uint8 images, got {str(images.dtype).removeprefix('torch.')}: "
+            "quantize them first (modules.data.quantization.to_bytes)"
+        )
 
 
 def check_images(name: str, shape: tuple[int, ...], channels: tuple[int, ...]) -> None:

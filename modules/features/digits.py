@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from modules.core.checks import CheckpointError, ConfigurationError
-from modules.features.base import Extracted, Extractor, Features, digest, loaded, outputs_of
+from modules.features.base import Extracted, Extractor, Features, check_bytes, digest, loaded, outputs_of
 
 LAYERS = ("body.1", "body.3", "body.6")  # its convolutions, after their ReLUs
 FILE = Path(__file__).with_name("digits_classifier.safetensors")
@@ -55,6 +55,7 @@ class DigitsClassifier(Extractor):
 
         @torch.no_grad()
         def extract(images: Tensor) -> Extracted:
+            check_bytes(images)
             return Extracted(*network(images.float() / 127.5 - 1))
 
         protocol = {"extractor": "DigitsClassifier", "weights": digest(weights), "resize": None}

@@ -11,14 +11,17 @@ from pathlib import Path
 
 import gin
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from modules.core.checks import CheckpointError, ConfigurationError, check_choice, check_instance
+from modules.core.generators import own_generators
 from modules.features.base import (
     Extracted,
     Extractor,
     Features,
+    check_bytes,
     check_images,
     frozen,
     loaded,
@@ -27,6 +30,7 @@ from modules.features.base import (
 )
 from modules.features.cache import cache_folder
 from modules.features.inception import InceptionNetwork
+from modules.storage import durable
 
 URL = (
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
@@ -49,6 +53,8 @@ class InceptionV3(Extractor):
             loads the same file and gives the same numbers; None: torch-fidelity's where it is installed.
     """
 
+    path_parameters = ("weights",)
+
     def __init__(self, weights: str | None = None, network: str | None = None) -> None:
         check_instance("InceptionV3.weights", weights, (str, type(None)))
         check_choice("InceptionV3.network", network, (None, "torch-fidelity", "own"))
@@ -68,6 +74,7 @@ class InceptionV3(Extractor):
 
         @torch.no_grad()
         def extract(images: Tensor) -> Extracted:
+            check_bytes(images)
             return Extracted(*network(images.expand(-1, 3, -1, -1)))
 
         resize = "299x299, bilinear as TensorFlow 1, no antialiasing"
@@ -87,7 +94,7 @@ def _other_network() -> tuple[Callable[[dict[str, Tensor]], nn.Module] | None, s
         buffer = io.BytesIO()
         torch.save(tensors, buffer)
         buffer.seek(0)
-        with torch.random.fork_rng(devices=[]):  # initial weights are drawn from the global generator
+        with own_generators():  # of the initial weights
             return FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], buffer)
 
     return make, f"torch-fidelity {version('torch-fidelity')}"
@@ -107,7 +114,7 @@ def _fetched() -> Path:
         torch.hub.download_url_to_file(URL, str(part), hash_prefix=HASH, progress=False)
         part.rename(path)
     except (OSError, RuntimeError) as fault:  # an URLError is an OSError, a wrong hash a RuntimeError
-        part.unlink(missing_ok=True)
+        durable.discard(part)
         reason = " ".join(str(fault).split())[:200]
         raise CheckpointError(f"the Inception weights cannot be fetched ({reason}): {advice}") from fault
     return path
@@ -121,10 +128,13 @@ def _fitting(path: Path) -> dict[str, Tensor]:
     if kept.exists():
         return _checked(read_weights(kept), path)
     tensors = _checked(read_weights(path), path)
-    kept.parent.mkdir(parents=True, exist_ok=True)
     part = kept.with_name(f".{kept.name}.{os.getpid()}")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, part)
-    part.rename(kept)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.contiguous() for k, v in tensors.items()}, part)
+        part.rename(kept)
+    except (OSError, SafetensorError):  # a cache that can't be written is no fault
+        durable.discard(part)
     return tensors
 
 

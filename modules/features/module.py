@@ -21,10 +21,13 @@ from modules.core.checks import (
     nearest,
 )
 from modules.core.code import object_named
+from modules.core.fingerprints import code_of
+from modules.core.generators import own_generators
 from modules.features.base import (
     Extracted,
     Extractor,
     Features,
+    check_bytes,
     check_images,
     digest,
     frozen,
@@ -54,6 +57,7 @@ class ModuleFeatures(Extractor):
     """
 
     code_parameters = ("model", "arguments")
+    path_parameters = ("weights",)
 
     def __init__(
         self,
@@ -90,7 +94,7 @@ class ModuleFeatures(Extractor):
             except RuntimeError as fault:  # other names or shapes
                 reason = " ".join(str(fault).split())[:200]
                 raise CheckpointError(f"ModuleFeatures.weights {self.weights}: {reason}") from fault
-        hash_of_weights = digest(network.state_dict())
+        hash_of_weights = digest({**network.state_dict(), **dict(network.named_buffers())})
         frozen(network, device)
         for name in (*([self.layer] if self.layer is not None else []), *self.layers):
             self._check_inside(network, name)
@@ -98,6 +102,7 @@ class ModuleFeatures(Extractor):
 
         @torch.no_grad()
         def run(images: Tensor) -> Tensor:
+            check_bytes(images)
             x = images.float() / 255
             if self.size is not None:
                 x = interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
@@ -112,7 +117,8 @@ class ModuleFeatures(Extractor):
                 features = features.mean((2, 3))
             return Extracted(features.flatten(1), *logits)
 
-        protocol = {"extractor": self.model, "arguments": self.arguments, "layer": self.layer}
+        protocol: dict[str, Any] = {"extractor": self.model, "arguments": self.arguments, "layer": self.layer}
+        protocol |= {"mean": self.mean, "std": self.std, "code": _code_of(network)}
         resize = f"{self.size}x{self.size}, bilinear, antialiased" if self.size else None
         maps = outputs_of(network, self.layers, run) if self.layers else None
         return Features(
@@ -122,7 +128,7 @@ class ModuleFeatures(Extractor):
     def _built(self) -> nn.Module:
         make = object_named(self.model, "ModuleFeatures.model", _makes_a_network, _NETWORK)
         try:
-            with torch.random.fork_rng(devices=[]):  # initial weights are drawn from the global generator
+            with own_generators():  # of the initial weights
                 network = make(**self.arguments)
         except Exception as fault:
             reason = " ".join(str(fault).split())[:200]
@@ -136,6 +142,12 @@ class ModuleFeatures(Extractor):
             raise ConfigurationError(
                 f"ModuleFeatures.layer: {self.model} has no module {name!r}.{nearest(name, inside)}"
             )
+
+
+def _code_of(network: nn.Module) -> str:
+    """A hash of the code of all modules inside, but torch's own: weights alone don't say what is computed."""
+    kinds = {type(module) for module in network.modules()}
+    return code_of(kind for kind in kinds if not kind.__module__.startswith("torch."))
 
 
 _NETWORK = (

@@ -6,7 +6,7 @@ import gin
 import torch
 from torch import Tensor
 
-from modules.features.base import Extracted, Extractor, Features
+from modules.features.base import Extracted, Extractor, Features, check_bytes
 
 
 @gin.register
@@ -18,5 +18,7 @@ class RawPixels(Extractor):
 
 
 def _extract(x: Tensor) -> Extracted:
+    if x.ndim == 4:
+        check_bytes(x)
     x = x.float() / 127.5 - 1 if x.dtype == torch.uint8 else x.float()
     return Extracted(x.flatten(1))

@@ -153,6 +153,7 @@ class OneEnergy(Method):
                 "energy_positive": positive,
                 "energy_negative": negative,
                 "displacement": chain.displacement,
+                **({} if chain.acceptance is None else {"acceptance": chain.acceptance}),
                 "chain_grad_norm": chain.grad_norm,
             }
         total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum(0).mean()

@@ -151,6 +151,7 @@ class RecoveryLikelihood(Method):
                 "energy_positive": positive.detach(),
                 "energy_negative": negative.detach(),
                 "displacement": chain.displacement,
+                **({} if chain.acceptance is None else {"acceptance": chain.acceptance}),
                 "chain_grad_norm": chain.grad_norm,
             }
             ends["revised"] = chain.y

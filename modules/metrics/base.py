@@ -155,6 +155,8 @@ class SetMetric(Metric):
         ):
             if given is not None:
                 x = checked(f"{self.label}'s {name}", given)
+                if self.takes == "features" and not (x.ndim == 2 and x.is_floating_point()):
+                    raise DataError(f"{self.label} takes features (n, d), floats: got {_kind(x)}")
                 places = torch.arange(store.count, store.count + len(x)) if indices is None else indices
                 store.add(self.summary(x, torch.as_tensor(places)), torch.as_tensor(places))
 
@@ -186,11 +188,17 @@ class PairMetric(Metric):
             raise DataError(f"{self.label} compares pairs: give predictions and references")
         x = checked(f"{self.label}'s predictions", predictions)
         reference = torch.as_tensor(references)
+        if reference.is_floating_point() and (reference.isnan() | reference.isposinf()).any():
+            raise DataError(f"{self.label}'s references hold numbers that are not finite")
         if len(x) != len(reference):
             raise DataError(f"{self.label} compares pairs, but got {len(x)} and {len(reference)} of them")
         store = self.pairs
         places = torch.arange(store.count, store.count + len(x)) if indices is None else indices
         store.add(self.summary(x, reference), torch.as_tensor(places))
+
+
+def _kind(x: Tensor) -> str:
+    return f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
 
 
 def checked(name: str, given: Any) -> Tensor:
@@ -201,6 +209,15 @@ def checked(name: str, given: Any) -> Tensor:
     if x.is_floating_point() and not x.isfinite().all():
         raise DataError(f"{name} hold numbers that are not finite: the sampler has diverged")
     return x
+
+
+def check_probabilities(metric: Metric, x: Tensor) -> None:
+    """Raise unless x (n, classes) are probabilities: at least 0, and 1 in sum."""
+    if x.ndim != 2 or bool((x < 0).any()) or bool(((x.double().sum(1) - 1).abs() > 1e-2).any()):
+        raise DataError(
+            f"{metric.label} takes class probabilities (n, classes), at least 0 and 1 in sum: of logits give "
+            "logits.softmax(1)"
+        )
 
 
 def check_counts(metric: SetMetric, low: int = 1) -> None:

@@ -25,7 +25,10 @@ class ClassAccuracy(PairMetric):
         return Sums()
 
     def summary(self, x: Tensor, reference: Tensor) -> Tensor:
-        x, reference = x.cpu(), reference.cpu().long()
+        x, reference = x.cpu(), reference.cpu()
+        if reference.is_floating_point() or reference.dtype == torch.bool:
+            raise DataError("class_accuracy: classes asked for must be whole numbers of an integer type")
+        reference = reference.long()
         classes = x.shape[1]
         if not ((reference >= 0) & (reference < classes)).all():
             raise DataError(f"class_accuracy: classes asked for must be in 0..{classes - 1}")

@@ -19,7 +19,12 @@ BLOCK = 4096  # rows added at once
 def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> float:
     """||m_a - m_b||² + tr(A + B - 2 (A^½ B A^½)^½), means (d,) and covariances (d, d), in float64."""
     mean_a, cov_a, mean_b, cov_b = (x.double() for x in (mean_a, cov_a, mean_b, cov_b))
+    for cov in (cov_a, cov_b):
+        if not cov.isfinite().all():
+            raise DataError("the Fréchet distance needs covariances of finite numbers")
     values, vectors = torch.linalg.eigh(cov_a)
+    if float(values.min()) < -1e-6 * float(values.abs().sum()):
+        raise DataError("the Fréchet distance needs covariances: a variance is negative")
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     # A^½ B A^½ is symmetric and has the eigenvalues of AB; rounding may put zeros below 0
     cross = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()

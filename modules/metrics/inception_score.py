@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from modules.core.checks import check_integer
-from modules.metrics.base import SetMetric
+from modules.metrics.base import SetMetric, check_probabilities
 from modules.metrics.order import scattered
 from modules.metrics.stores import Store, Sums
 
@@ -38,6 +38,7 @@ class InceptionScore(SetMetric):
 
     def summary(self, x: Tensor, indices: Tensor) -> Tensor:
         """For each split the sums of p (classes), of Σ p log p, and of 1: (n, splits, classes + 2)."""
+        check_probabilities(self, x)
         p = x.double().cpu()
         terms = torch.cat([p, torch.special.xlogy(p, p).sum(1, keepdim=True), torch.ones(len(p), 1)], 1)
         member = torch.nn.functional.one_hot(self.split(indices.cpu()), self.num_splits)

@@ -6,7 +6,7 @@ import gin
 from torch import Tensor
 
 from modules.core.checks import DataError, check_number
-from modules.metrics.base import SetMetric
+from modules.metrics.base import SetMetric, check_probabilities
 from modules.metrics.stores import Store, Sums
 
 
@@ -32,6 +32,7 @@ class Recognised(SetMetric):
         return Sums()
 
     def summary(self, x: Tensor, indices: Tensor) -> Tensor:
+        check_probabilities(self, x)
         return (x.amax(1) > self.confidence)[:, None]
 
     def figures(self) -> dict[str, float]:

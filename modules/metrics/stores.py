@@ -47,7 +47,12 @@ class Moments(Store):
 
     @classmethod
     def of(cls, mean: Tensor, covariance: Tensor) -> Moments:
-        """Moments that are known, (d,) and (d, d), of nobody knows how many samples; nothing can be added."""
+        """Moments that are known, (d,) and (d, d), of nobody knows how many samples; nothing can be added.
+
+        Raises:
+            DataError: what cannot be a mean and a covariance.
+        """
+        check_moments(mean, covariance)
         made = cls()
         made.count, made.mean, made.scatter = 2, mean.double(), covariance.double()
         return made
@@ -127,6 +132,31 @@ class Sums(Store):
 
     def load(self, state: Mapping[str, np.ndarray]) -> None:
         self.count, self.total = int(state["count"]), torch.tensor(state["total"])
+
+
+def check_moments(mean: Tensor, covariance: Tensor, where: str = "") -> None:
+    """Raise DataError unless a mean (d,) and a covariance (d, d), symmetric and without negative variances.
+
+    Rounding may leave variances that are negative by less than 1e-6 of all variance.
+
+    Args:
+        where: the head of messages.
+    """
+    if mean.ndim != 1 or not len(mean) or covariance.shape != (len(mean), len(mean)):
+        raise DataError(f"{where}mu must be (d,) and sigma (d, d), got {tuple(mean.shape)}, "
+                        f"{tuple(covariance.shape)}")  # fmt: skip
+    for name, values in (("mu", mean), ("sigma", covariance)):
+        if values.is_complex():
+            raise DataError(f"{where}{name} holds complex numbers")
+        if not values.isfinite().all():
+            raise DataError(f"{where}{name} holds values that are not finite")
+    sigma = covariance.double()
+    if float((sigma - sigma.T).abs().max()) > 1e-5 * float(sigma.abs().max()):
+        raise DataError(f"{where}sigma is no covariance: it isn't symmetric")
+    slack = 1e-6 * float(sigma.diagonal().abs().sum()) + 1e-300
+    _, failed = torch.linalg.cholesky_ex(sigma + slack * torch.eye(len(sigma), dtype=sigma.dtype))
+    if bool(failed):
+        raise DataError(f"{where}sigma is no covariance: along some direction its variance is negative")
 
 
 def other_width(before: int, now: int) -> DataError:

@@ -1,4 +1,4 @@
-"""Long-run chains as one picture: energy, displacement and images over time, a row for each level."""
+"""Long-run chains as one picture: energy, displacement, mixing, images over time, a row for each level."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from modules.analysis.chains import LongChains
+from modules.analysis.mixing import over_time
 from modules.analysis.verdict import Verdict
 from modules.report.curves import figure
 from modules.report.pictures import grid
@@ -19,17 +20,24 @@ _ROWS = 8  # chains whose images are shown
 _FAR = 1e4
 
 
-def save_chains(runs: Sequence[tuple[LongChains, Verdict]], every: int, burn_in: float, path: Path) -> None:
+def save_chains(
+    runs: Sequence[tuple[LongChains, Verdict]],
+    every: int,
+    burn_in: float,
+    path: Path,
+    recognised: Sequence[Sequence[float]] = (),
+) -> None:
     """Draw the chains and their verdicts; the burn-in is shaded.
 
     Args:
         every: steps between two records.
         burn_in: share of the records that the verdict leaves out.
+        recognised: of each run, the share recognised in each frame; empty: no judge is at hand.
     """
-    width, height = 15, 3.4 * len(runs)
-    fig, axes = figure(len(runs), 3, width, height)
+    width, height = 20, 3.4 * len(runs)
+    fig, axes = figure(len(runs), 4, width, height)
     fig.subplots_adjust(0.05, 0.6 / height, 0.99, 1 - 0.4 / height, hspace=0.45, wspace=0.14)
-    for row, (chains, verdict) in zip(axes, runs, strict=True):
+    for number, (row, (chains, verdict)) in enumerate(zip(axes, runs, strict=True)):
         steps = torch.arange(len(chains.energy)) * every
         panels = (
             (row[0], chains.energy, f"level {chains.t - 1}: energy U: {verdict.word}"),
@@ -39,7 +47,8 @@ def save_chains(runs: Sequence[tuple[LongChains, Verdict]], every: int, burn_in:
             _band(axis, steps, series)
             axis.axvspan(0, burn_in * float(steps[-1]), color="0.9", zorder=-1)
             axis.set(title=title, xlabel="step")
-        _frames(row[2], chains, every)
+        _mixing(row[2], chains, every, recognised[number] if recognised else None)
+        _frames(row[3], chains, every)
     fig.savefig(path, dpi=80)
 
 
@@ -50,6 +59,20 @@ def _band(axis: Any, steps: Tensor, series: Tensor) -> None:
     axis.plot(steps.numpy(), torch.nanmedian(series, 1).values.numpy(), linewidth=1)
     if float((high - low).nan_to_num(0.0).max()) > _FAR:
         axis.set_yscale("symlog", linthresh=100)
+
+
+def _mixing(axis: Any, chains: LongChains, every: int, recognised: Sequence[float] | None) -> None:
+    """The energy's autocorrelation time over time, and the share recognised."""
+    times = over_time(chains.energy)
+    centres = (torch.arange(len(times)) + 0.5) * (len(chains.energy) - 1) * every / len(times)
+    axis.plot(centres.numpy(), (every * times).numpy(), marker="o", markersize=3, linewidth=1)
+    axis.set(title="autocorrelation time of the energy (steps)", xlabel="step", yscale="log")
+    if recognised is not None:
+        shares = axis.twinx()
+        steps = [record * every for record in chains.frame_records]
+        shares.plot(steps, recognised, color="tab:green", marker="s", markersize=3, linewidth=1)
+        shares.set(ylim=(0, 1.02))
+        axis.set(title="autocorrelation time (blue, steps), recognised share (green)")
 
 
 def _frames(axis: Any, chains: LongChains, every: int) -> None:

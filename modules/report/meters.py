@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -29,6 +29,17 @@ class LevelMeter:
                 self._sums[name] = torch.zeros(2, len(self._names), dtype=self._dtype, device=self._device)
             both = torch.stack([values.to(self._dtype), torch.ones_like(values, dtype=self._dtype)])
             self._sums[name].index_add_(1, self._group[t - 1], both)
+
+    def state(self) -> dict[str, list[list[float]]]:
+        """The sums and the counts by level of each figure, for JSON, which keeps them to the last bit."""
+        return {name: both.tolist() for name, both in self._sums.items()}
+
+    def load(self, state: Mapping[str, list[list[float]]]) -> None:
+        """Add such sums; those of another number of levels are left out."""
+        for name, both in state.items():
+            if [len(values) for values in both] == [len(self._names)] * 2:
+                loaded = torch.tensor(both, dtype=self._dtype, device=self._device)
+                self._sums[name] = self._sums[name] + loaded if name in self._sums else loaded
 
     def read(self, add_processes: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """Means as {"name": overall, "name/t": of a level, or of the group that ends at t}; clears them.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -114,9 +113,9 @@ def scatter(panels: Mapping[str, Tensor], extent: float, side: float = 2.2) -> I
         axis.set(
             xlim=(-extent, extent), ylim=(-extent, extent), xticks=[], yticks=[], title=name, aspect="equal"
         )
-    drawn = BytesIO()
-    fig.savefig(drawn, dpi=110)
-    return Image.open(drawn)
+    fig.set_dpi(110)
+    fig.canvas.draw()
+    return Image.fromarray(np.asarray(fig.canvas.buffer_rgba()))
 
 
 def _paper(tile: Image.Image) -> int | tuple[int, ...]:

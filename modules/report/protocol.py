@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from modules.core.arguments import arguments_of
+from modules.core.fingerprints import code_of, is_the_projects
 
 
 def described(component: Any) -> Any:
     """A component as JSON: its class and its constructor's arguments, and theirs.
 
-    An argument is read from where the class keeps it, see `arguments_of`.
+    An argument is read from where the class keeps it, see `arguments_of`. Of a class that isn't the
+    project's, `code` is the hash of its file: its name says less.
 
     Raises:
         ConfigurationError: a class that keeps an argument nowhere, so that two settings would read alike.
@@ -35,6 +37,8 @@ def described(component: Any) -> Any:
     if isinstance(component, (Tensor, nn.Module)):  # what is in it counts, however it was made
         return {"class": kind.__name__, "sha256": _digest(component)}
     found: dict[str, Any] = {"class": kind.__name__}
+    if not is_the_projects(kind):
+        found["code"] = code_of([kind])
     why = "values measured by it don't say it"
     found |= {name: described(value) for name, value in arguments_of(component, why).items()}
     return found

@@ -36,7 +36,7 @@ def saved_config(
         if untold := _saved(folder / IMPORTS).get("untold"):
             raise CheckpointError(
                 f"{folder} was trained from objects that gin can't rebuild ({untold}): make them again, and "
-                "Run(method, generation, data).restore(folder)"
+                "Run(method, generation, data).take_weights(folder)"
             )
         siblings = (
             [str(p.parent) for p in folder.parent.glob(f"*/{CONFIG}")] if folder.parent.is_dir() else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +16,8 @@ from modules.sampling.inpainting import check_known
 
 def inpaint(
     model: Model,
-    images: Tensor,
-    mask: Tensor,
+    images: Any,
+    mask: Any,
     completions: int = 1,
     label: int | Sequence[int] | Tensor | None = None,
     guidance: float | None = None,
@@ -30,7 +31,7 @@ def inpaint(
     Completion j of image i has the noise of sample i·k + j of the seed.
 
     Args:
-        images: (n, *shape), in [-1, 1].
+        images: (n, *shape), floats in [-1, 1] or uint8, tensor or array; or pictures of Pillow.
         mask: 1 = known, 0 = to be found: (h, w), *shape or (n, *shape).
         completions: k.
         label: one class for all, or (n,) classes, -1 = none; None: none.
@@ -41,9 +42,10 @@ def inpaint(
     """
     check_integer("completions", completions, low=1)
     known = check_known(images, mask, model.energy.shape)
-    labels = model.labels(label, len(images))
-    each = torch.arange(len(images)).repeat_interleave(completions)
+    num = len(known.image)
+    labels = model.labels(label, num)
+    each = torch.arange(num).repeat_interleave(completions)
     of_each = None if labels is None else labels[each]
     draw = Draw.of_seed(seed, len(each), of_each, known.take(each), dtype)
     drawn = model.draw(draw, guidance, batch_size, progress)
-    return drawn.x.unflatten(0, (len(images), completions))
+    return drawn.x.unflatten(0, (num, completions))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from modules.core.checks import ConfigurationError, check_integer
 from modules.core.types import NoiseSource
+from modules.data.given import as_images
 from modules.runs.model import Model
 from modules.sampling.draw import Draw, Start, sample_noise
 from modules.sampling.interpolation import NoiseOnTheWay, spherical
@@ -15,7 +18,7 @@ from modules.schedules.forward import marginal
 
 def interpolate(
     model: Model,
-    pairs: int | tuple[Tensor, Tensor],
+    pairs: int | tuple[Any, Any],
     frames: int = 9,
     level: int | None = None,
     label: int | None = None,
@@ -30,8 +33,8 @@ def interpolate(
 
     Args:
         pairs: n, for ways between the x_T of samples 2i and 2i+1 of the seed (the first frame is sample
-            2i); or images (n, *shape) at the ways' beginnings and ends, made x_t = α_t x + σ_t ε with
-            a fixed ε for each.
+            2i); or images (n, *shape) at the ways' beginnings and ends (as of inpaint: tensors, arrays or
+            pictures), made x_t = α_t x + σ_t ε with a fixed ε for each.
         frames: points on a way, its ends included.
         level: t of images, 1..T: the higher, the less of them is left; None: T/2.
         label: one class for all; guidance, seed, batch_size: as of generate.
@@ -43,7 +46,11 @@ def interpolate(
     """
     check_integer("frames", frames, low=2)
     schedule = model.schedule
-    num = len(pairs[0]) if isinstance(pairs, tuple) else pairs
+    if isinstance(pairs, tuple):
+        given = [as_images(images, model.energy.shape) for images in pairs]
+        num = len(given[0])
+    else:
+        given, num = [], pairs
     check_integer("the number of pairs", num, low=1)
     if isinstance(pairs, int):
         if level not in (None, schedule.num_levels):
@@ -53,8 +60,8 @@ def interpolate(
     check_integer("level", level, low=1, high=schedule.num_levels)
     rows = 2 * torch.arange(num)
     noises = [sample_noise(seed, row, dtype) for row in (rows, rows + 1)]
-    if isinstance(pairs, tuple):
-        ends = [_noisy(model, images, num, level, noise) for images, noise in zip(pairs, noises, strict=True)]
+    if given:
+        ends = [_noisy(model, images, num, level, noise) for images, noise in zip(given, noises, strict=True)]
     else:
         ends = [noise.normal("x_T", model.energy.shape) for noise in noises]
     shares = torch.linspace(0, 1, frames).repeat(num)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from modules.core.checks import ConfigurationError, check_choice
+from modules.core.generators import own_generators
+from modules.runs.data_record import DataRecord
 from modules.runs.folder import is_bound, saved_config
 from modules.runs.run import Run
 
@@ -19,8 +21,9 @@ def load(
     imports: Sequence[str] = (),
     trust_imports: bool = False,
     parts: Mapping[str, Mapping[str, Any]] | None = None,
+    allow_changes: bool = False,
 ) -> Run:
-    """Rebuild a run.
+    """Rebuild a run; threads may do so at once. The process keeps its generators and its number of threads.
 
     Args:
         folder: the run's.
@@ -31,6 +34,7 @@ def load(
         trust_imports: import what the folder names; it is code, which a stranger's folder may name too.
         parts: registered names -> arguments of components to build beside the run's own, with its bindings
             and the overrides, such as {"chains/Langevin": {"num_steps": 20}}.
+        allow_changes: let `open_data` give other data than those it was trained on.
 
     Raises:
         CheckpointError, ConfigurationError: what is missing or doesn't fit, in one line.
@@ -44,12 +48,15 @@ def load(
     check_choice("weights", weights, ("ema", "live"))
     folder = Path(folder)
     built = saved_config(folder, overrides, imports, trust_imports)
-    made: dict[str, Any] = {name: built.value(f"Trainer.{name}") for name in ("method", "generation", "data")}
-    for name in ("evaluation", "runtime"):
-        made[name] = built.value(f"Trainer.{name}") if is_bound(built, f"Trainer.{name}") else None
-    run = Run(**made).restore(folder, checkpoint, weights)
-    if run.extractor is None and is_bound(built, "Evaluation.extractor"):
-        run.extractor = built.value("Evaluation.extractor")
-    run.parts = {name: built.build(name, given) for name, given in (parts or {}).items()}
+    made: dict[str, Any] = {}
+    with own_generators():  # of weights that those of the checkpoint replace
+        for name in ("method", "generation", "data", "evaluation", "runtime"):
+            needed = name in ("method", "generation", "data") or is_bound(built, f"Trainer.{name}")
+            made[name] = built.value(f"Trainer.{name}") if needed else None
+        run = Run(**made).take_weights(folder, checkpoint, weights)
+        run.recorded, run.allow_changes = DataRecord.read(folder), allow_changes
+        if run.extractor is None and is_bound(built, "Evaluation.extractor"):
+            run.extractor = built.value("Evaluation.extractor")
+        run.parts = {name: built.build(name, given) for name, given in (parts or {}).items()}
     built.check_used()
     return run

@@ -25,7 +25,8 @@ def evaluator(model: Model, evaluation: Evaluation | None = None) -> Evaluator:
             f"{model.name} has no evaluation: say what to measure, Evaluation(metrics, ...)"
         )
     check_instance("evaluation", evaluation, Evaluation)
-    return evaluation.open(model.data, model.runtime, model.energy.num_classes)
+    examples = None if evaluation.reference else model.open_data()
+    return evaluation.open(model.data, model.runtime, model.energy.num_classes, examples)
 
 
 def evaluate(

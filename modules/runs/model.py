@@ -6,12 +6,12 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from modules.contracts.before import check_sampling
 from modules.core.checks import ConfigurationError, check_integer, nearest
-from modules.data.base import Data
+from modules.data.base import Data, Examples
+from modules.data.given import as_labels
 from modules.energies.base import Energy
 from modules.evaluation.evaluation import Evaluation
 from modules.guidance.classifier_free import ClassifierFreeGuidance
@@ -55,17 +55,37 @@ class Model(ABC):
     def data(self) -> Data:
         """The data set, unopened: what its classes are called, and what samples are measured beside."""
 
+    @abstractmethod
+    def open_data(self) -> Examples:
+        """The data, opened. Raises DataError: what is missing, broken or another than it was."""
+
+    @property
+    def class_names(self) -> list[str]:
+        """One name a class; empty where they aren't known."""
+        return self.data.class_names
+
+    def read_class_names(self) -> list[str]:
+        """These, or as the data's files have them now."""
+        return self.class_names
+
+    def name_of(self, label: int) -> str:
+        """A class as output names it: its number, and its name where that says more; "none" for -1."""
+        if label < 0:
+            return "none"
+        name = self.class_names[label] if label < len(self.class_names) else str(label)
+        return str(label) if name == str(label) else f"{label} ({name})"
+
     def labels(self, label: int | Sequence[int] | Tensor | None, num: int) -> Tensor | None:
         """Labels (num,) from one or many, checked against the model; None: None.
 
         Raises:
-            ConfigurationError: a class that the model has not, or not as many as images.
+            ConfigurationError: a class that the model has not, no whole number, or not as many as images.
         """
         if label is None:
             return None
         self._need_labels()
         known = self.energy.num_classes
-        asked = torch.as_tensor(label, dtype=torch.int64)
+        asked = as_labels(label)
         asked = asked.expand(num) if asked.ndim == 0 else asked
         if asked.shape != (num,):
             raise ConfigurationError(f"{num} labels are needed, or one for all; got {asked.numel()}")
@@ -75,22 +95,22 @@ class Model(ABC):
         return asked
 
     def label_of(self, name: str) -> int:
-        """A class's number, from its number or its name.
+        """A class's number, from its name or, where no class has such a name, its number.
 
         Raises:
             ConfigurationError: a name that the data don't know, or a run without labels.
         """
+        if name in self.class_names:
+            return self.class_names.index(name)
         try:
             return int(name)
         except ValueError:
             self._need_labels()
-        names = self.data.class_names
-        if name not in names:
-            raise ConfigurationError(
-                f"no class is named {name!r}.{nearest(name, names)} Give its number, 0.."
-                f"{self.energy.num_classes - 1}"
-            )
-        return names.index(name)
+        names = self.read_class_names()
+        if name in names:
+            return names.index(name)
+        known = f"Give its number, 0..{self.energy.num_classes - 1}"
+        raise ConfigurationError(f"no class is named {name!r}.{nearest(name, names)} {known}")
 
     def _need_labels(self) -> None:
         if self.energy.num_classes == 0:

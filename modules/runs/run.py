@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import torch
 from torch import Tensor
 
 from modules.core.checks import ConfigurationError, DataError, check_choice, check_instance, check_integer
-from modules.data.base import Data
+from modules.data.base import Data, Examples
 from modules.evaluation.evaluation import Evaluation
 from modules.features.base import Extractor
 from modules.methods.base import Method
-from modules.runs import composition, inpainting, interpolation, measuring
+from modules.runs import composition, inpainting, interpolation, likelihood, measuring, restoration
+from modules.runs.data_record import DataRecord, check_data, is_order_unsure
 from modules.runs.model import Model
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
@@ -33,7 +35,7 @@ class Run(Model):
     """Trained networks to draw from, to compose and to measure: a folder's (see `load`), or one's own.
 
         run = Run(method, generation, data)  # the networks as they are
-        run = Run(method, generation, data).restore("runs/mine")  # with the weights of a checkpoint
+        run = Run(method, generation, data).take_weights("runs/mine")  # with the weights of a checkpoint
 
     The method is taken over: moved to the runtime's device, in eval mode, without gradients of its weights.
 
@@ -49,14 +51,21 @@ class Run(Model):
         method, energy, initializer, schedule, generation, runtime, data: see Model.
         extractor: of features, where evaluation or configuration names one.
         step: of the checkpoint; 0: of none. weights: "ema" or "live".
-        folder: of a restored run.
+        folder: of a loaded run.
+        recorded: what the data were when it was trained; None: nothing is known.
+        allow_changes: whether other data may stand in their place.
         parts: further components that `load` was asked for, by name.
     """
 
     inpaint = inpainting.inpaint
     interpolate = interpolation.interpolate
+    log_prob = likelihood.log_prob
+    restore = restoration.restore
     composed_with = composition.composed_with
     with_conditions = composition.with_conditions
+    mixed_with = composition.mixed_with
+    with_any = composition.with_any
+    without = composition.without
     evaluate = measuring.evaluate
     evaluator = measuring.evaluator
 
@@ -89,9 +98,13 @@ class Run(Model):
         self.runtime.place(method.requires_grad_(False).eval())
         self.energy, self.initializer = method.energy, method.initializer
         self.folder, self.step, self.weights = Path(), 0, "live"
+        self.recorded: DataRecord | None = None
+        self.allow_changes = False
         self.parts: dict[str, Any] = {}
 
-    def restore(self, folder: str | Path, checkpoint: str | Path | None = None, weights: str = "ema") -> Run:
+    def take_weights(
+        self, folder: str | Path, checkpoint: str | Path | None = None, weights: str = "ema"
+    ) -> Run:
         """This run, with the weights and the state of a checkpoint in its own networks.
 
         Args:
@@ -134,6 +147,38 @@ class Run(Model):
         if self._data is None:
             raise DataError(f"{self.name}: made without data, of which names of classes and references come")
         return self._data
+
+    @data.setter
+    def data(self, data: Data) -> None:
+        self._data = data
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """As recorded when it was trained; without a record, those that are known without the files."""
+        if self.recorded is not None:
+            return self.recorded.class_names
+        return self._data.class_names if self._data is not None else []
+
+    def read_class_names(self) -> list[str]:
+        if self.recorded is not None or self.energy.num_classes == 0:
+            return self.class_names
+        try:
+            names = self.data.read_class_names()
+        except DataError:
+            return []
+        return [] if is_order_unsure(names) else names
+
+    def open_data(self) -> Examples:
+        """The data that the run was trained on, opened.
+
+        Raises:
+            DataError: what is missing or broken; other data than then, unless changes are allowed, or the
+                overrides name others.
+        """
+        examples = self.data.open()
+        if self.folder != Path():
+            check_data(self.folder, self.recorded, DataRecord.of(self.data, examples), self.allow_changes)
+        return examples
 
     def generate(
         self,

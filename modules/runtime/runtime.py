@@ -6,6 +6,7 @@ import atexit
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
@@ -23,6 +24,19 @@ from modules.core.checks import ConfigurationError, PeerError, check_choice, che
 from modules.methods.base import Method
 from modules.runtime.signals import Signals
 
+_starting = threading.Lock()
+"""Held while accelerate makes its state, which is a whole process's."""
+
+
+def _check_environment() -> None:
+    """Raise where accelerate was asked to share networks out, which only works on its own wrappers."""
+    for name in ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG", "SAGEMAKER"):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("1", "true", "yes", "y", "on", "t"):
+            raise ConfigurationError(
+                f"ACCELERATE_USE_{name} is set: every process holds whole networks here; unset it, or choose "
+                "no such plugin in `accelerate config`"
+            )
+
 
 @gin.register
 class Runtime:
@@ -38,8 +52,8 @@ class Runtime:
             None: what `accelerate launch` or `accelerate config` says.
         trackers: accelerate's trackers, by name or as GeneralTracker instances; metrics.jsonl is always
             written.
-        cpu_threads: torch's threads in a process on a CPU; None: as torch or the launcher decides. Small
-            networks are fastest on one.
+        cpu_threads: torch's threads in commands and while training; None: as torch or the launcher decides.
+            Small networks are fastest on one. A loaded run leaves them to whoever loaded it.
         channels_last: convolutions' memory format, NHWC or NCHW; None: NHWC for the energy, whose chain it
             makes faster, and on a GPU for the initializer too (on a CPU its group norms lose by it).
         peer_timeout: seconds that processes wait for one that neither answers nor has died; more than any
@@ -81,8 +95,10 @@ class Runtime:
         """accelerate's handle, made on first use, so that building a configuration starts nothing."""
         if self._accelerator is None:
             # its precision is shared by a whole process; ours is this object's (see autocast)
+            _check_environment()
             group = InitProcessGroupKwargs(timeout=timedelta(seconds=self.peer_timeout))
-            found = Accelerator(mixed_precision="no", kwargs_handlers=[group])
+            with _starting:
+                found = Accelerator(mixed_precision="no", kwargs_handlers=[group])
             started = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
             if started > found.num_processes:
                 # each would train alone, and believe that it is the only one
@@ -91,9 +107,22 @@ class Runtime:
                     "ACCELERATE_USE_CPU=true to have them work together on the CPU"
                 )
             self._accelerator = found
-            if self.cpu_threads is not None:
-                torch.set_num_threads(self.cpu_threads)
         return self._accelerator
+
+    def use_threads(self) -> None:
+        """Give torch `cpu_threads`, in the whole process: for commands, whose process it is."""
+        if self.cpu_threads is not None:
+            torch.set_num_threads(self.cpu_threads)
+
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        """torch has `cpu_threads` inside, in the whole process; then as many as before."""
+        before = torch.get_num_threads()
+        self.use_threads()
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     @property
     def device(self) -> torch.device:
@@ -197,8 +226,11 @@ class Runtime:
                 torch.cuda.manual_seed(number)
             yield
 
-    def start_trackers(self, folder: Path) -> None:
-        """Start accelerate's trackers below `folder`; called on the main process."""
+    def start_trackers(self, folder: Path, step: int = 0) -> None:
+        """Start accelerate's trackers below `folder`, at a step; called on the main process.
+
+        What TensorBoard was told of later steps before, as by a run that was killed there, it forgets.
+        """
         self.accelerator.project_configuration.set_directories(str(folder))
         found = filter_trackers(list(self.trackers), str(folder))
         named = {tracker for tracker in self.trackers if isinstance(tracker, str)}
@@ -207,11 +239,19 @@ class Runtime:
             name = min(missing)
             raise ConfigurationError(f"Runtime.trackers: the package of {name!r} is missing: install it")
         self.accelerator.log_with = found
-        self.accelerator.init_trackers("tensorboard")
+        purge = {"tensorboard": {"purge_step": step + 1}}
+        self.accelerator.init_trackers("tensorboard", init_kwargs=purge)
 
     def track(self, values: Mapping[str, float], step: int) -> None:
         """Send numbers to the trackers."""
         self.accelerator.log(dict(values), step=step)
+
+    def track_again(self, step: int) -> None:
+        """Have TensorBoard forget what it was told of later steps; other trackers take what comes."""
+        for tracker in self.accelerator.trackers:
+            if tracker.name == "tensorboard":
+                tracker.tracker.close()  # it opens a new file, which begins with this, for what comes
+                tracker.tracker.purge_step = step + 1
 
     def end_trackers(self) -> None:
         """Close the trackers, where they run."""

@@ -11,7 +11,17 @@ from types import FrameType
 REQUEUE, INTERRUPTED = 75, 130
 """Exit codes: EX_TEMPFAIL, for a scheduler to start the job again; and a shell's code of Ctrl-C."""
 
-CODES = {signal.SIGTERM: REQUEUE, signal.SIGUSR1: REQUEUE, signal.SIGINT: INTERRUPTED}
+_REQUEUED = (
+    "SIGTERM",  # schedulers, containers, a shutdown
+    *("SIGUSR1", "SIGUSR2"),  # schedulers, before the time is up
+    "SIGXCPU",  # the soft limit of processor time
+    "SIGHUP",  # a terminal or a connection was closed
+    "SIGPWR",  # the power fails; not on every system
+)
+
+CODES = {signal.SIGINT: INTERRUPTED} | {
+    getattr(signal, name): REQUEUE for name in _REQUEUED if hasattr(signal, name)
+}
 
 
 class SamplingStoppedError(Exception):
@@ -26,12 +36,18 @@ class Signals:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Note SIGTERM, SIGUSR1 and the first SIGINT inside instead of dying; a second SIGINT kills."""
+        """Note the signals of CODES inside instead of dying; a second SIGINT kills.
+
+        A SIGHUP that is ignored, as nohup has it, stays so.
+        """
         self.code = 0
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread may listen
             return
-        before = {number: signal.signal(number, self._note) for number in CODES}
+        numbers = set(CODES)
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            numbers.remove(signal.SIGHUP)
+        before = {number: signal.signal(number, self._note) for number in numbers}
         try:
             yield
         finally:

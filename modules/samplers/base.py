@@ -33,3 +33,7 @@ class Sampler(ABC):
         Returns:
             The Chain, detached.
         """
+
+    def settled(self) -> Sampler:
+        """This sampler without a warm-up, to go on from a chain of its own at its step size."""
+        return self

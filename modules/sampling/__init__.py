@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = exports(
         "generation": "Generation Sampled",
         "indexed": "sample sample_batches",
         "inpainting": "Inpainting Known",
+        "measuring": "Blur Downsampling LinearMap Measured RandomPixels",
         "interpolation": "spherical",
     },
 )

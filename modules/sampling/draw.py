@@ -7,14 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from modules.core.checks import ConfigurationError
+from modules.core.checks import ConfigurationError, check_integer
 from modules.core.noise import Noise
 from modules.core.types import NoiseSource
 from modules.sampling.inpainting import Known
+from modules.sampling.measuring import Measured
 
 
 def sample_noise(seed: int, rows: Tensor, dtype: torch.dtype = torch.float32) -> Noise:
-    """The noise of samples by their index (n,)."""
+    """The noise of samples by their index (n,). Raises ConfigurationError for a seed that is no integer."""
+    check_integer("seed", seed)
     return Noise(seed, rows, stream="sample", dtype=dtype)
 
 
@@ -35,6 +37,7 @@ class Draw:
         noise: of n rows: a sample is a function of its row, its label and what is given of it.
         start: where the walks begin; None: x_T ~ N(0, I).
         known: pixels that are given, and are returned exactly; None: none are.
+        measured: measurements, that samples fit but for their noise; None: none are.
 
     Raises:
         ConfigurationError: a start, or what is known, of another number of samples.
@@ -44,10 +47,15 @@ class Draw:
     noise: NoiseSource
     start: Start | None = None
     known: Known | None = None
+    measured: Measured | None = None
 
     def __post_init__(self) -> None:
-        start, known = self.start, self.known
-        for name, x in (("start", start.x if start else None), ("known", known.image if known else None)):
+        given = {
+            "start": self.start.x if self.start else None,
+            "known": self.known.image if self.known else None,
+            "measured": self.measured.values if self.measured else None,
+        }
+        for name, x in given.items():
             if x is not None and len(x) != len(self):
                 raise ConfigurationError(
                     f"Draw.{name} must be of {len(self)} samples, as labels are, got {len(x)}"
@@ -80,10 +88,12 @@ class Draw:
         """Some of the samples."""
         start = Start(self.start.x[rows], self.start.level) if self.start else None
         known = self.known.take(rows) if self.known else None
-        return Draw(self.labels[rows], self.noise.take(rows), start, known)
+        measured = self.measured.take(rows) if self.measured else None
+        return Draw(self.labels[rows], self.noise.take(rows), start, known, measured)
 
     def to(self, device: torch.device) -> Draw:
         """On a device, where its noise is made then."""
         start = Start(self.start.x.to(device), self.start.level) if self.start else None
         known = self.known.to(device) if self.known else None
-        return Draw(self.labels.to(device), self.noise.to(device), start, known)
+        measured = self.measured.to(device) if self.measured else None
+        return Draw(self.labels.to(device), self.noise.to(device), start, known, measured)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from modules.core.checks import check_instance, check_number
 from modules.core.tensors import expand_as
-from modules.core.types import NoiseSource, Transition
+from modules.core.types import NoiseSource, Potential, Transition
 from modules.energies.base import Energy
 from modules.energies.recovery import RecoveryPotential, energy_and_grad
 from modules.guidance.base import Guidance
@@ -21,6 +22,7 @@ from modules.initializers.base import Initializer
 from modules.samplers.base import Sampler
 from modules.sampling.draw import Draw
 from modules.sampling.inpainting import Inpainting, Known
+from modules.sampling.measuring import Measured
 from modules.schedules.base import Schedule
 
 
@@ -82,7 +84,14 @@ class Generation:
             transition = schedule.transition(torch.full_like(label, level), x.dtype)
             known_s = Known(path[level - 1], known.mask) if known else None
             x = self.descend(
-                energy, initializer, transition, x, label, noise.child(f"level {level}"), known_s
+                energy,
+                initializer,
+                transition,
+                x,
+                label,
+                noise.child(f"level {level}"),
+                known_s,
+                draw.measured,
             )
             yield x
 
@@ -95,16 +104,37 @@ class Generation:
         label: Tensor,
         noise: NoiseSource,
         known_s: Known | None = None,
+        measured: Measured | None = None,
     ) -> Tensor:
-        """One level: x_t -> x_s; `known_s` holds pixels of x_s that are given."""
+        """One level: x_t -> x_s; `known_s` holds pixels of x_s that are given, `measured` what chains fit."""
         mean = proposal_mean(self.guidance, energy, initializer, x_t, transition, label)
         y = initializer.propose(mean, transition, noise)
-        potential = RecoveryPotential(self.guidance.energy(energy, transition, label), transition, x_t)
+        bound = self.guidance.energy(energy, transition, label)
+        potential: Potential = RecoveryPotential(bound, transition, x_t)
+        potential = measured.tie(potential, transition) if measured else potential
         scale, free = expand_as(transition.y_scale, y), None
         if known_s:
             y, free = known_s.keep(scale * known_s.image, y), (~known_s.mask).to(y.dtype)
         x_s = self.sampler.sample(potential, y, transition.step_size, noise, free).y / scale
         return known_s.keep(known_s.image, x_s) if known_s else x_s
+
+    @torch.no_grad()
+    def settle(self, energy: Energy, schedule: Schedule, sampler: Sampler, x_0: Tensor, draw: Draw) -> Tensor:
+        """x_0 (b, *shape) after a chain on the density of level 0 itself, tied to what is measured alone.
+
+        With an exact sampler and steps enough it is a draw of p(x_0 | b), however it was found.
+        """
+        first = schedule.transition(torch.ones_like(draw.labels), x_0.dtype)
+        untied = dataclasses.replace(first, is_top=torch.ones_like(first.is_top))
+        potential: Potential = RecoveryPotential(
+            self.guidance.energy(energy, first, draw.labels), untied, x_0
+        )
+        potential = draw.measured.tie(potential, first) if draw.measured else potential
+        scale, free = expand_as(first.y_scale, x_0), None
+        if draw.known:
+            free = (~draw.known.mask).to(x_0.dtype)
+        noise = draw.noise.child("settling")
+        return sampler.sample(potential, scale * x_0, first.step_size, noise, free).y / scale
 
     def denoise(
         self, energy: Energy, schedule: Schedule, x_0: Tensor, label: Tensor, known: Known | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import gin
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from modules.core.checks import ConfigurationError, check_bool
 from modules.core.types import NoiseSource
+from modules.data.given import as_images
 from modules.schedules.base import Schedule
 from modules.schedules.forward import marginal
 
@@ -34,19 +36,19 @@ class Known:
         return torch.where(self.mask, values, x)
 
 
-def check_known(image: Tensor, mask: Tensor, shape: tuple[int, ...]) -> Known:
+def check_known(image: Any, mask: Any, shape: tuple[int, ...]) -> Known:
     """Images and a mask in any form that fits them.
 
     Args:
-        image: (b, *shape) in the data's range.
-        mask: 1 = known, 0 = to be found; bool or numbers; (h, w), *shape or (b, *shape), broadcast.
+        image: (b, *shape) in the data's range, or as data.given.as_images takes it.
+        mask: a tensor or array, 1 = known, 0 = to be found; bool or numbers; (h, w), *shape or (b, *shape),
+            broadcast.
         shape: of one sample.
 
     Raises:
-        ConfigurationError: a size that doesn't fit, or a mask with other values.
+        ConfigurationError: a size that doesn't fit, an image out of range, or a mask with other values.
     """
-    if tuple(image.shape[1:]) != tuple(shape):
-        raise ConfigurationError(f"images must be (n, {_list(shape)}), the model's shape, got {_of(image)}")
+    image, mask = as_images(image, shape), torch.as_tensor(mask)
     if not bool(((mask == 0) | (mask == 1)).all()):
         raise ConfigurationError("a mask must hold 1 (known) and 0 (to be found) alone")
     try:

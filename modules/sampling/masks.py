@@ -61,25 +61,28 @@ def named(name: str, num: int, shape: tuple[int, ...], seed: int = 0) -> Tensor:
 def read(path: Path, num: int, shape: tuple[int, ...]) -> Tensor:
     """The mask of a picture, white = known, for each of num images: bool (num, 1, h, w).
 
-    Raises:
-        DataError: a file that is no picture, or of another size than the images.
-    """
-    import numpy as np
-    import torch
-    from PIL import Image
+    It is read as any picture is (modules/data/images.py): colours as grey, what is transparent as white.
 
-    try:
-        with Image.open(path) as picture:
-            grey = picture.convert("L")
-    except OSError as fault:
-        raise DataError(f"mask {path} cannot be read as a picture: {fault}") from fault
-    if grey.size != (shape[2], shape[1]):
+    Raises:
+        DataError: a file that is no picture, of another size than the images, or white or black all over.
+    """
+    from modules.data.images import read_unscaled
+
+    grey = read_unscaled(path, 1)
+    _, height, width = grey.shape
+    if (height, width) != tuple(shape[1:]):
         raise DataError(
-            f"mask {path} has {grey.width}x{grey.height} pixels, the model's images {shape[2]}x{shape[1]}: "
+            f"mask {path} has {width}x{height} pixels, the model's images {shape[2]}x{shape[1]}: "
             "a mask isn't resized, draw it in their size"
         )
-    known = torch.from_numpy(np.array(grey)) >= 128
-    return known.expand(num, 1, *known.shape)
+    known = grey >= 128
+    if bool(known.all()) or not bool(known.any()):
+        all_or_none = "everything" if bool(known.all()) else "nothing"
+        raise DataError(
+            f"mask {path} says that {all_or_none} is known: paint what is known white and the rest black "
+            f"(what is transparent counts as white), or name the mask {'all' if known.all() else 'none'}"
+        )
+    return known.expand(num, 1, height, width)
 
 
 def of(given: str, num: int, shape: tuple[int, ...], seed: int = 0) -> Tensor:

@@ -8,6 +8,6 @@ __getattr__, __dir__, __all__ = exports(
         "base": "Score",
         "denoising": "DenoisingScore",
         "energy": "EnergyScore GradientNormScore NoisyEnergyScore",
-        "likelihood": "LikelihoodScore",
+        "likelihood": "LikelihoodScore TypicalityScore",
     },
 )

@@ -27,6 +27,12 @@ class Score(ABC):
     ) -> Tensor:
         """Scores (b,) of clean images x (b, *shape) in [-1, 1]; noises are those of `seed`."""
 
+    def fit(
+        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int = 0
+    ) -> None:
+        """Learn what is usual from the run's own data x (n, *shape); most scores have nothing to learn."""
+        return
+
     def check(self, energy: Energy, initializer: Initializer, schedule: Schedule) -> None:
         """Raise ConfigurationError, before any compute, where a run lacks what the score needs."""
         return

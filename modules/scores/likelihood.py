@@ -1,4 +1,4 @@
-"""A score by the density that a normalized energy knows (spec §12, §13)."""
+"""Scores by the density that a normalized energy knows (spec §12, §13)."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from modules.schedules.base import Schedule
 from modules.scores.base import Score, same_noise
 
 
-@gin.register
-class LikelihoodScore(Score):
-    """mean_k U(√ᾱ x + σ̄ ε_k, λ), U = -log p_λ in nats, with the same few noises for all (spec §12, §13).
+class _NormalizedScore(Score):
+    """What both scores share: U at a level, averaged over a few noises.
 
     Args:
         sigma: σ̄ of the level, any in (0, 1); None: the cleanest level of the run's ladder.
         num_noises: how many ε.
     """
 
-    def __init__(self, sigma: float | None = 0.1, num_noises: int = 8) -> None:
+    def __init__(self, sigma: float | None, num_noises: int) -> None:
         if sigma is not None:
-            check_number("LikelihoodScore.sigma", sigma, above=0, high=0.9999)
-        check_integer("LikelihoodScore.num_noises", num_noises, low=1)
+            check_number(f"{type(self).__name__}.sigma", sigma, above=0, high=0.9999)
+        check_integer(f"{type(self).__name__}.num_noises", num_noises, low=1)
         self.sigma, self.num_noises = sigma, num_noises
 
     def check(self, energy: Energy, initializer: Initializer, schedule: Schedule) -> None:
         if not isinstance(energy, NormalizedEnergy):
             raise ConfigurationError(
-                "LikelihoodScore needs an energy that knows its constant: a run of a NormalizedEnergy; "
-                "EnergyScore takes any"
+                f"{type(self).__name__} needs an energy that knows its constant: a run of a "
+                "NormalizedEnergy; EnergyScore takes any"
             )
 
     @torch.no_grad()
-    def __call__(
-        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int = 0
+    def potential(
+        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int
     ) -> Tensor:
+        """mean_k U(√ᾱ x + σ̄ ε_k, λ) (b,)."""
         self.check(energy, initializer, schedule)
         assert isinstance(energy, NormalizedEnergy)
         first = schedule.transition(torch.ones(1, dtype=torch.int64, device=x.device), x.dtype)
@@ -54,3 +54,47 @@ class LikelihoodScore(Score):
             noisy = expand_as(alpha, x) * x + sigma * same_noise(seed, k, x)
             total = total + energy.potential(noisy, logsnr) / self.num_noises
         return total
+
+
+@gin.register
+class LikelihoodScore(_NormalizedScore):
+    """mean_k U(√ᾱ x + σ̄ ε_k, λ), U = -log p_λ in nats, with the same few noises for all (spec §12, §13)."""
+
+    def __init__(self, sigma: float | None = 0.1, num_noises: int = 8) -> None:
+        super().__init__(sigma, num_noises)
+
+    def __call__(
+        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int = 0
+    ) -> Tensor:
+        return self.potential(energy, initializer, schedule, x, seed)
+
+
+@gin.register
+class TypicalityScore(_NormalizedScore):
+    """|U - H|, U as LikelihoodScore's and H its mean over the run's own data (Nalisnick et al. 2019).
+
+    What is far denser than data is as outlying as what is far thinner; constant images are an example.
+
+    Args:
+        entropy: H in nats; None: `fit` finds it.
+    """
+
+    def __init__(self, sigma: float | None = 0.1, num_noises: int = 8, entropy: float | None = None) -> None:
+        super().__init__(sigma, num_noises)
+        if entropy is not None:
+            check_number("TypicalityScore.entropy", entropy)
+        self.entropy = entropy
+
+    def fit(
+        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int = 0
+    ) -> None:
+        """Set H where it isn't given."""
+        if self.entropy is None:
+            self.entropy = float(self.potential(energy, initializer, schedule, x, seed).double().mean())
+
+    def __call__(
+        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int = 0
+    ) -> Tensor:
+        if self.entropy is None:
+            raise ConfigurationError("TypicalityScore knows no entropy: fit it to data, or set its entropy")
+        return (self.potential(energy, initializer, schedule, x, seed) - self.entropy).abs()

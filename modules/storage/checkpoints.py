@@ -67,11 +67,25 @@ def best(run: Path) -> Path:
     """The checkpoint of a run's best step. Raises CheckpointError where it has none."""
     found = _sorted(run, "best_step_*")
     if not found:
+        gone = _best_step(run)
+        if gone is not None:
+            raise CheckpointError(
+                f"{run} has no best checkpoint any more: that of step {gone} was deleted; take another one"
+            )
         raise CheckpointError(
             f"{run} has no best checkpoint: it was trained without samples (Trainer.sample_every = 0), or "
             "without Trainer.best"
         )
     return found[-1]
+
+
+def _best_step(run: Path) -> int | None:
+    """The best step so far that the newest periodic checkpoint tells of; None: it tells of none."""
+    try:
+        best = read_json(of_run(run)[-1] / STATE).get("best")
+    except (IndexError, CheckpointError):
+        return None
+    return best.get("step") if isinstance(best, dict) else None
 
 
 def latest(run: Path) -> Path:
@@ -150,6 +164,10 @@ def load(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """
     manifest = read_manifest(path)
     state = read_state(path, manifest)
+    if step_of(path) not in (-1, state["step"]):
+        raise CheckpointError(
+            f"{path} holds step {state['step']}: it was renamed; give it its own name again"
+        )
     tensors = {name: read_tensors(path / f"{name}.safetensors") for name in state["groups"]}
     return tensors, state
 

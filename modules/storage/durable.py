@@ -42,12 +42,12 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Give a file a new text; a reader or a crash finds the old one or the new one. Raises OSError."""
+def replace_file(path: Path, content: str | bytes) -> None:
+    """Give a file a new content; a reader or a crash finds the old one or the new one. Raises OSError."""
     temporary = _beside(path, "unfinished")
     discard(temporary)
     try:
-        write(temporary, text.encode())
+        write(temporary, content.encode() if isinstance(content, str) else content)
         os.replace(temporary, path)
     except BaseException:
         discard(temporary)

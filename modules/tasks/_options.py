@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import json
+import re
+import sys
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modules.core.checks import ConfigurationError, DataError
+from modules.storage.outputs import Outputs
+
+_NAME = re.compile(r"[A-Za-z0-9.+-]{1,24}")  # a value that shows itself in a folder's name
+_LONGEST = 120  # characters of such a name
+_SHORT = {"overrides": "set", "format": ""}
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from modules.runs import Run
     from modules.sampling.generation import Generation
+
+
+LATEST, AUTO = "latest", "auto"
+"""Values of --resume that are no paths: go on from the newest checkpoint; or begin, where there is none."""
 
 
 def add_run_options(parser: argparse._ArgumentGroup) -> None:
@@ -24,6 +37,13 @@ def add_run_options(parser: argparse._ArgumentGroup) -> None:
     add_ladder(parser)
     add("--checkpoint", metavar="DIR", help='a checkpoint of the run, or "best" (default: the newest)')
     add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
+    add_allow_changes(parser)
+
+
+def add_allow_changes(parser: argparse._ArgumentGroup) -> None:
+    """The option of other data than the run was trained on."""
+    text = "read the run's data although they are not those that it was trained on"
+    parser.add_argument("--allow-changes", action="store_true", help=text)
 
 
 def add_ladder(parser: argparse._ArgumentGroup) -> None:
@@ -51,12 +71,14 @@ def load_run(
         arguments.imports,
         arguments.trust_imports,
         parts,
+        arguments.allow_changes,
     )
-    return laddered(arguments, trained)
+    return settled(arguments, trained)
 
 
-def laddered(arguments: argparse.Namespace, trained: Run) -> Run:
-    """The run by --ladder's levels, where they are given."""
+def settled(arguments: argparse.Namespace, trained: Run) -> Run:
+    """The run by --ladder's levels, where they are given, in a process whose threads are its own."""
+    trained.runtime.use_threads()
     return trained if arguments.ladder is None else trained.with_ladder(arguments.ladder)
 
 
@@ -92,11 +114,63 @@ def guided(arguments: argparse.Namespace, trained: Run) -> dict[float | None, Ge
     return found
 
 
-def folder_of(arguments: argparse.Namespace, name: str) -> Path:
-    """Where to write: --output, or a folder of the run."""
-    folder = Path(arguments.output or Path(arguments.run) / f"{name}_seed{arguments.seed}")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def outputs(
+    arguments: argparse.Namespace, base: str, named: Sequence[str], names: Sequence[str], trained: Run
+) -> Outputs:
+    """The files to be written, in --output or in a folder of the run; on all processes, before any compute.
+
+    Args:
+        base: the folder's name in the run, to which the given options are added: others, another folder.
+        named: options that `base` tells already.
+        names: of the files.
+
+    Raises:
+        ConfigurationError: one is there that this command, with these options, did not write.
+    """
+    given = arguments.given
+    of_the_run = "_".join([base, *(f"{_SHORT.get(k, k)}{_plain(given[k])}" for k in given if k not in named)])
+    if len(of_the_run) > _LONGEST:
+        of_the_run = f"{base}_{_hashed(json.dumps(given, default=str))}"
+    folder = Path(arguments.output or Path(arguments.run) / of_the_run)
+    return outputs_at(arguments, folder, given, names, trained)
+
+
+def outputs_at(
+    arguments: argparse.Namespace,
+    folder: Path,
+    by: Mapping[str, Any],
+    names: Sequence[str],
+    trained: Run,
+) -> Outputs:
+    """The files to be written in a folder, the task's with what is said in `by`; see `outputs`."""
+    run = {"run": str(Path(arguments.run).resolve())} if arguments.output else {}
+    found = Outputs(folder, json.dumps({"task": arguments.task, **run, **by}, default=str), names)
+    trained.runtime.wait()  # all have looked before the first one writes
+    return found
+
+
+def plain_number(value: float) -> str:
+    """A number in short where that tells it from all others, and with all its digits otherwise."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
+def _plain(value: Any) -> str:
+    """An option's value as a part of a folder's name."""
+    if value is True:
+        return ""
+    text = "+".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return text if _NAME.fullmatch(text) else _hashed(repr(value))
+
+
+def _hashed(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
+def classes_of(trained: Run, labels: Tensor) -> str:
+    """What was drawn, for a task's output: the class of all, or the first ones of several."""
+    drawn = labels.unique().tolist()
+    listed = ", ".join(map(trained.name_of, drawn[:10])) + (", ..." if len(drawn) > 10 else "")
+    return f"class {listed}" if len(drawn) == 1 else f"{len(drawn)} classes: {listed}"
 
 
 def need_images(trained: Run, task: str) -> None:
@@ -118,7 +192,7 @@ def images_of(paths: list[str] | None, num: int, trained: Run) -> tuple[Tensor, 
 
     if paths:
         return _pictures([Path(path) for path in paths], trained.data.shape), None
-    examples = trained.data.open()
+    examples = trained.open_data()
     if len(examples) < num:
         raise DataError(f"{num} images are asked for, the data set has {len(examples)}")
     images, labels = examples.rows(torch.arange(num) * len(examples) // num)
@@ -129,12 +203,20 @@ def _pictures(paths: list[Path], shape: tuple[int, ...]) -> Tensor:
     import torch
 
     from modules.data.images import read_image
+    from modules.data.picture_folders import pictures_below
+    from modules.data.walk import summary
 
     files: list[Path] = []
     for path in paths:
         if not path.exists():
             raise DataError(f"{path} doesn't exist: --images takes pictures and folders of them")
-        files += sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+        if not path.is_dir():
+            files.append(path)
+            continue
+        found, left_out = pictures_below(path)
+        files += found
+        if left_out:
+            print(f"{path}: {summary(left_out)}", file=sys.stderr)
     if not files:
-        raise DataError(f"{paths[0]} is an empty folder: --images takes pictures and folders of them")
+        raise DataError(f"{paths[0]} holds no pictures: --images takes pictures and folders of them")
     return torch.stack([read_image(file, shape) for file in files])

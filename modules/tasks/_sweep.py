@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modules.core.checks import CheckpointError, ConfigurationError, check_integer, one_line
+from modules.tasks._options import AUTO, LATEST
 
 if TYPE_CHECKING:
     from modules.sweep.plan import Run
@@ -61,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Check every point; train what is left; write the table. 1 where a run failed, a signal's code first."""
     if not arguments.gin:
         raise ConfigurationError("nothing to train: name a gin file, such as --gin gin/cdrl_digits.gin")
-    if arguments.resume not in (None, "latest"):
+    if arguments.resume not in (None, LATEST, AUTO):
         raise ConfigurationError(
             f"--resume {arguments.resume}: a sweep's runs start anew; --resume alone goes on with the sweep"
         )
@@ -84,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(lines))
         print(f"{len(lines)} points x {len(seeds)} seeds = {len(runs)} runs below {folder}")
         return 0
-    if arguments.resume and plan.saved(folder) is None:
+    if arguments.resume == LATEST and plan.saved(folder) is None:
         raise CheckpointError(f"{folder} is no sweep's folder: leave --resume away to begin one")
     with run_lock(folder):
         definition = drawn_up.definition(runs, _command(arguments, folder))
@@ -177,10 +178,10 @@ def _report(
 
 
 def _words(run: Run, arguments: argparse.Namespace) -> list[str]:
-    """The command of a run: an ordinary training, resumed where it has begun."""
+    """The command of a run: an ordinary training, which goes on where it has begun."""
     words = [sys.executable, str(LAUNCH), *_repeated("--gin", arguments.gin), "--output", str(run.folder)]
     words += [*_repeated("--set", run.overrides), *_repeated("--import", arguments.imports)]
-    words += ["--resume"] if run.is_begun else []
+    words += ["--resume", AUTO]
     words += ["--keep", str(arguments.keep)] if arguments.keep is not None else []
     for name in ("trust_imports", "allow_inexact", "traceback"):
         words += [f"--{name.replace('_', '-')}"] if vars(arguments)[name] else []

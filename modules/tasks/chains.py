@@ -27,7 +27,7 @@ _JUDGE = "a function of images (n, c, h, w) that returns (n,) bool"
 
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
-    """Options of long-run chains; `--set chains/Langevin.step_factor=2` and the like set their sampler."""
+    """Options of long-run chains; `--set chains/Langevin.step_factor=2` and the like set the sampler."""
     add = parser.add_argument
     add("--start", choices=("data", "noise", "samples"), default="data", help="where chains start")
     add(
@@ -39,6 +39,12 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     add("--level", type=int, help="of the chains, 0 the cleanest (default 0); not with --along ladder")
     add("--steps", type=int, default=10_000, help="of each chain, at each level (default 10000)")
     add("--every", type=int, default=20, help="steps between two records (default 20)")
+    add(
+        "--sampler",
+        default="Langevin",
+        metavar="CLASS",
+        help="Langevin (default), AdjustedLangevin, Hamiltonian, UnderdampedLangevin or one of your own",
+    )
     add("--num", type=int, default=64, help="how many chains (default 64)")
     add("--burn-in", type=float, default=0.5, help="share of steps the verdict leaves out (default 0.5)")
     add(
@@ -58,16 +64,20 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm.auto import tqdm
 
     from modules.analysis.verdict import judge_chains
+    from modules.core.checks import check_instance
     from modules.report.chain_pictures import save_chains
+    from modules.samplers.base import Sampler
 
-    trained = _options.load_run(arguments, {"chains/Langevin": {"num_steps": arguments.every}})
+    trained = _options.load_run(arguments, {f"chains/{arguments.sampler}": {"num_steps": arguments.every}})
+    check_instance(f"--sampler {arguments.sampler}", trained.parts[f"chains/{arguments.sampler}"], Sampler)
     levels = trained.method.schedule.num_levels
     if not 0 <= (arguments.level or 0) < levels:
         raise ConfigurationError(f"--level {arguments.level}: the run has levels 0..{levels - 1}")
     if judge is not None:  # on as many images as it will be given; a misfit is told before the chains
         _share(judge, torch.zeros(arguments.num, *trained.data.shape), arguments.judge)
-    folder = Path(arguments.output or Path(arguments.run) / _folder(arguments))
-    folder.mkdir(parents=True, exist_ok=True)
+    named = ("along", "level", "start")
+    outputs = _options.outputs(arguments, _folder(arguments), named, ("chains.json", "chains.png"), trained)
+    folder = outputs.folder
 
     runtime = trained.runtime
     mine = torch.arange(arguments.num)[runtime.rank :: runtime.num_processes]
@@ -81,21 +91,23 @@ def run(arguments: argparse.Namespace) -> int:
     bar.close()
     watched = _in_order(runtime.gather_objects(parts))
     if runtime.is_main:
-        judged = []
+        judged, recognised = [], list[list[float]]()
         for chains in watched:
             shares = None
             if judge is not None:
-                start, end = (_share(judge, x, arguments.judge) for x in (chains.start, chains.end))
-                shares = start, end
+                recognised.append([_share(judge, x, arguments.judge) for x in chains.clean])
+                shares = recognised[-1][0], recognised[-1][-1]
             verdict = judge_chains(
                 chains.energy, chains.displacement, arguments.steps, shares, arguments.burn_in
             )
             judged.append((chains, verdict))
-            print(
-                f"level {chains.t - 1}: {': '.join([verdict.word, '; '.join(verdict.reasons)]).rstrip(': ')}"
-            )
-        _write(folder / "chains.json", arguments, trained, judged)
-        save_chains(judged, arguments.every, arguments.burn_in, folder / "chains.png")
+            taken = "" if chains.acceptance is None else f" ({float(chains.acceptance.mean()):.1%} accepted)"
+            reasons = "; ".join(verdict.reasons)
+            print(f"level {chains.t - 1}: {f'{verdict.word}: {reasons}'.rstrip(': ')}{taken}")
+        outputs.begin()
+        _write(folder / "chains.json", arguments, trained, judged, recognised)
+        save_chains(judged, arguments.every, arguments.burn_in, folder / "chains.png", recognised)
+        outputs.end()
         print(f"{folder}: chains.json, chains.png")
     runtime.finish()
     return 0
@@ -178,7 +190,7 @@ def _batch(
     noise = Noise(arguments.seed, index, stream="chains")
     x, label = _clean(trained, arguments, index, noise)
     every, from_noise = arguments.steps // arguments.every, arguments.start == "noise"
-    sampler = trained.parts["chains/Langevin"]
+    sampler = trained.parts[f"chains/{arguments.sampler}"]
     with runtime.autocast():
         if arguments.along == "ladder":
             top = method.schedule.transition(torch.full_like(index, method.schedule.num_levels), x.dtype)
@@ -221,7 +233,7 @@ def _clean(
         networks = method.energy, method.initializer, method.schedule
         drawn = sample_batches(trained.generation, *networks, draw, which, runtime, arguments.batch_size)
         return next(drawn)[1].x, every[which].to(runtime.device)
-    examples = trained.data.open()
+    examples = trained.open_data()
     rows = noise.integers("row", 0, len(examples))
     images, labels = examples.rows(rows.cpu())
     return images.to(runtime.device), labels[:, 0].to(runtime.device)
@@ -239,20 +251,34 @@ def _in_order(parts: list[tuple[Tensor, list[LongChains]]]) -> list[LongChains]:
 
 
 def _write(
-    path: Path, arguments: argparse.Namespace, trained: Run, judged: list[tuple[LongChains, Verdict]]
+    path: Path,
+    arguments: argparse.Namespace,
+    trained: Run,
+    judged: list[tuple[LongChains, Verdict]],
+    recognised: list[list[float]],
 ) -> None:
     """Settings, verdicts, and the mean curves; what isn't finite becomes null."""
-    names = ("start", "along", "steps", "every", "num", "burn_in", "judge", "seed", "weights")
+    from modules.analysis.mixing import autocorrelation_time, over_time
+
+    kept = {chains.t: chains.energy[round(arguments.burn_in * len(chains.energy)) :] for chains, _ in judged}
+    names = ("start", "along", "sampler", "steps", "every", "num", "burn_in", "judge", "seed", "weights")
     levels = [
         {
             "level": chains.t - 1,
             "verdict": verdict.word,
             "reasons": verdict.reasons,
             **{name: _number(value) for name, value in verdict.figures.items()},
+            "acceptance": None if chains.acceptance is None else _number(float(chains.acceptance.mean())),
+            "autocorrelation_steps": _number(arguments.every * autocorrelation_time(kept[chains.t])),
+            "autocorrelation_steps_over_time": [
+                _number(arguments.every * time) for time in over_time(chains.energy).tolist()
+            ],
+            "frame_steps": [record * arguments.every for record in chains.frame_records],
+            "recognised": recognised[number] if recognised else None,
             "energy": [_number(value) for value in chains.energy.mean(1).tolist()],
             "displacement": [_number(value) for value in chains.displacement.mean(1).tolist()],
         }
-        for chains, verdict in judged
+        for number, (chains, verdict) in enumerate(judged)
     ]
     settings = {"run": str(trained.folder), "step": trained.step}
     settings |= {name: vars(arguments)[name] for name in names}

@@ -42,7 +42,8 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
         action="append",
         default=[],
         metavar="CLASS",
-        help="EnergyScore (default), NoisyEnergyScore, DenoisingScore, GradientNormScore or one of your own; "
+        help="EnergyScore (default), NoisyEnergyScore, DenoisingScore, GradientNormScore, LikelihoodScore, "
+        "TypicalityScore or one of your own; "
         "far/NoisyEnergyScore takes settings of the scope far (repeatable)",
     )
     add("--num", type=int, default=1000, help="images of each set, chosen at random (default 1000)")
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write scores.csv, detection.json and histograms.png, and print the areas."""
+    """Write scores.csv, detection.json, areas.md and histograms.png, and print the areas."""
     against = _check(arguments)
 
     from modules.analysis.detection import separation
@@ -70,20 +71,27 @@ def run(arguments: argparse.Namespace) -> int:
         for name, source in sources.items()
         if source not in MADE
     }
-    images = _images(sets, {name: source for name, source in against.items() if source in MADE}, arguments)
+    names = ("scores.csv", "detection.json", "areas.md", "histograms.png")
+    outputs = _options.outputs(arguments, "detection", (), names, trained)
+    images = _images(
+        trained, sets, {name: source for name, source in against.items() if source in MADE}, arguments
+    )
     unequal = [] if arguments.via else _unequal(sets)
+    _fit(trained, scored, arguments)
     values = _scores(trained, scored, images, arguments)
     results = {
         name: {other: separation(of[INLIERS], of[other]) for other in against} for name, of in values.items()
     }
     if trained.runtime.is_main:
-        folder = Path(arguments.output or Path(arguments.run) / "detection")
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = outputs.folder
+        outputs.begin()
         _write(folder, arguments, trained, values, results, unequal)
+        outputs.end()
         for name, of in results.items():
             for other, figures in of.items():
                 print(f"{name} {other}:", *(f"{key} {value:.3f}" for key, value in figures.items()))
-        print(f"{folder}: scores.csv, detection.json, histograms.png")
+        print("\n".join(_areas(results)))
+        print(f"{folder}: scores.csv, detection.json, areas.md, histograms.png")
     trained.runtime.finish()
     return 0
 
@@ -166,14 +174,14 @@ def _data(trained: Run, source: str | None, component: str | None) -> Data:
 
 
 def _images(
-    sets: Mapping[str, Data], made: Mapping[str, str], arguments: argparse.Namespace
+    trained: Run, sets: Mapping[str, Data], made: Mapping[str, str], arguments: argparse.Namespace
 ) -> dict[str, Tensor]:
     """The images of each set, the inliers first; all by way of the same size where one is given."""
     from modules.analysis.detection import by_way_of, chosen, make
 
     found = {}
     for name, data in sets.items():
-        examples = data.open()
+        examples = trained.open_data() if data is trained.data else data.open()
         found[name] = examples.rows(chosen(examples, arguments.num, arguments.seed))[0]
     found |= {name: make(source, found[INLIERS], arguments.seed) for name, source in made.items()}
     return {name: by_way_of(x, arguments.via) if arguments.via else x for name, x in found.items()}
@@ -196,6 +204,21 @@ def _unequal(sets: Mapping[str, Data]) -> list[str]:
 
 def _text(sizes: set[tuple[int, ...]]) -> str:
     return "several sizes" if len(sizes) > 1 else "x".join(map(str, next(iter(sizes))))
+
+
+def _fit(trained: Run, scored: list[str], arguments: argparse.Namespace) -> None:
+    """Scores that compare with what is usual learn it from a batch of the run's own data."""
+    from modules.analysis.detection import chosen, fit
+    from modules.scores.base import Score
+
+    learning = [name for name in scored if type(trained.parts[name]).fit is not Score.fit]
+    if learning:
+        examples = trained.data.open()
+        images, _ = examples.rows(
+            chosen(examples, min(arguments.num, arguments.batch_size), arguments.seed + 1)
+        )
+        for name in learning:
+            fit(trained.parts[name], trained.method, images, trained.runtime, arguments.seed)
 
 
 def _scores(
@@ -229,6 +252,16 @@ def _scores(
     return found
 
 
+def _areas(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    """All areas as one table: a row a score, a column a set."""
+    others = list(next(iter(results.values())))
+    lines = [["AUROC against", *others], ["---"] * (1 + len(others))]
+    lines += [
+        [f"`{name}`", *(f"{of[other]['auroc']:.3f}" for other in others)] for name, of in results.items()
+    ]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
 def _write(
     folder: Path,
     arguments: argparse.Namespace,
@@ -249,5 +282,6 @@ def _write(
     settings |= {key: vars(arguments)[key] for key in ("inliers", "against", "num", "via", "seed", "weights")}
     settings |= {"set": arguments.overrides, "unequal_resize": unequal, "separation": results}
     (folder / "detection.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    (folder / "areas.md").write_text("\n".join(_areas(results)) + "\n", encoding="utf-8")
     areas = {name: {other: f["auroc"] for other, f in of.items()} for name, of in results.items()}
     save_histograms(values, areas, folder / "histograms.png")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     add("--statistics", metavar="NPZ", help="published statistics mu, sigma to compare with, for fid")
     add("--checkpoint", metavar="DIR", help='a checkpoint of the run, or "best" (default: the newest)')
     add("--weights", choices=("ema", "live"), default="ema", help="averaged or last weights (default ema)")
+    _options.add_allow_changes(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -89,8 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
         [*settings, *arguments.overrides],
         arguments.imports,
         arguments.trust_imports,
+        allow_changes=arguments.allow_changes,
     )
-    trained = _options.laddered(arguments, trained)
+    trained = _options.settled(arguments, trained)
     evaluation = trained.evaluation
     if evaluation is None:
         raise ConfigurationError("--set Trainer.evaluation=None leaves nothing that measures: leave it out")
@@ -101,11 +104,14 @@ def run(arguments: argparse.Namespace) -> int:
     scales = list(_options.guided(arguments, trained))
     label = None if arguments.label is None else trained.label_of(arguments.label)
     trained.labels(label, evaluation.num)  # before references are read
-    evaluator = trained.evaluator()
-    place = {"ladder": arguments.ladder} if arguments.ladder else {}
-    place |= {"set": arguments.overrides} if arguments.overrides else {}
     folder = Path(arguments.output or Path(arguments.run) / "evaluations")
-    path = folder / f"{_name(arguments, trained.step, evaluation)}.json"
+    path = folder / f"{_name(arguments, trained.step, evaluation, label)}.json"
+    files = [path.name for path in _files(path, [scale for scale in scales if scale is not None])]
+    outputs = _options.outputs_at(arguments, folder, {"file": path.stem}, files, trained)
+    evaluator = trained.evaluator()
+    place = {"label": trained.name_of(label)} if label is not None else {}
+    place |= {"ladder": arguments.ladder} if arguments.ladder else {}
+    place |= {"set": arguments.overrides} if arguments.overrides else {}
     swept: dict[float, Measured] = {}
     for scale in scales:
         measured = averaged(
@@ -117,6 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
         if scale is not None:
             swept[scale] = measured
         if trained.runtime.is_main:
+            outputs.begin()
             measured.write(path if scale is None else _at_scale(path, scale))
     if trained.runtime.is_main:
         if len(swept) > 1:
@@ -124,45 +131,63 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             print(measured.text())
             print(f"saved: {path if not swept else _at_scale(path, *swept)}")
+        outputs.end()
         if arguments.output is None:
             save_page(trained.folder)
     trained.runtime.finish()
     return 0
 
 
-def _name(arguments: argparse.Namespace, step: int, evaluation: Evaluation) -> str:
+def _name(arguments: argparse.Namespace, step: int, evaluation: Evaluation, label: int | None) -> str:
     """Of the file of values: what was measured, and the options that change values, where not as usual."""
     metrics = "-".join(metric.label for metric in evaluation.metrics)
     parts = [f"step_{step:08d}", metrics, f"n{evaluation.num}", f"seed{arguments.seed}"]
     if arguments.repeats > 1:
         parts.append(f"repeats{arguments.repeats}")
-    if arguments.label is not None:
-        parts.append(f"label{_plain(arguments.label)}")
+    if arguments.bootstrap:
+        parts.append(f"bootstrap{arguments.bootstrap}")
+    if label is not None:
+        parts.append(f"label{label}")
     if arguments.ladder is not None:
         parts.append(f"ladder{arguments.ladder}")
     if arguments.weights != "ema":
         parts.append(arguments.weights)
     if arguments.statistics:
-        parts.append(f"against_{_plain(Path(arguments.statistics).stem)}")
+        parts.append(f"against_{_told_apart(Path(arguments.statistics).expanduser())}")
     if arguments.overrides:  # of any kind: told apart by a hash, and listed in the file
         parts.append(f"set{zlib.crc32(repr(arguments.overrides).encode()):08x}")
     return "_".join(parts)
 
 
-def _plain(text: str) -> str:
-    """As a part of a file's name."""
-    return re.sub(r"[^\w.+-]", "-", text)
+def _told_apart(file: Path) -> str:
+    """A file by its name and its bytes: others of that name are others."""
+    bytes_of = file.read_bytes() if file.is_file() else b""
+    plain = re.sub(r"[^\w.+-]", "-", file.stem)
+    return f"{plain}-{zlib.crc32(bytes_of):08x}"
+
+
+def _files(path: Path, scales: Sequence[float]) -> list[Path]:
+    """All that is written: the values, of several scales one file each, a table and curves."""
+    found = [_at_scale(path, scale) for scale in scales] or [path]
+    if len(scales) > 1:
+        found += [_table(path, scales), _table(path, scales).with_suffix(".png")]
+    return found
 
 
 def _at_scale(path: Path, scale: float) -> Path:
-    return path.with_name(f"{path.stem}_guidance{scale:g}.json")
+    return path.with_name(f"{path.stem}_guidance{_options.plain_number(scale)}.json")
+
+
+def _table(path: Path, scales: Sequence[float]) -> Path:
+    several = "+".join(_options.plain_number(scale) for scale in scales)
+    return path.with_name(f"{path.stem}_guidance{several}.csv")
 
 
 def _write_sweep(path: Path, swept: dict[float, Measured], chief: list[str]) -> None:
     """The values of all scales as a table and as curves, beside the files of each with their protocol."""
     from modules.report import guidance_sweep
 
-    table = path.with_name(f"{path.stem}_guidance.csv")
+    table = _table(path, list(swept))
     guidance_sweep.save_table(swept, table)
     guidance_sweep.save_curves(swept, chief, table.with_suffix(".png"))
     print(guidance_sweep.text(swept))
@@ -178,7 +203,7 @@ def _classes(text: str) -> list[str]:
     while waiting:
         kinds: list[type] = waiting.pop().__subclasses__()
         waiting += kinds
-        known |= {kind.label: kind.__name__ for kind in kinds if hasattr(kind, "label")}
+        known |= {vars(kind)["label"]: kind.__name__ for kind in kinds if "label" in vars(kind)}
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in known:

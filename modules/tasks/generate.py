@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modules.core.checks import check_integer
+from modules.core.checks import DataError, check_integer
 from modules.tasks import _options
 
 if TYPE_CHECKING:
@@ -64,34 +63,40 @@ def run(arguments: argparse.Namespace) -> int:
     labels = trained.labels(None if arguments.label is None else trained.label_of(arguments.label), num)
     if labels is None and trained.energy.num_classes:
         labels = torch.arange(num) % trained.energy.num_classes
-    folder = _options.folder_of(arguments, "generated")
+    inner = {scale: f"guidance_{_options.plain_number(scale or 0.0)}" for scale in generations}
+    names = _files(arguments, len(trained.data.shape) == 3, list(inner.values()))
+    outputs = _options.outputs(arguments, f"generated_seed{arguments.seed}", ("seed",), names, trained)
     if trained.runtime.is_main:
-        _clear(folder)
+        outputs.begin()
     trained.runtime.wait()
-    swept = {}
+    folder, swept = outputs.folder, {}
     for scale, generation in generations.items():
-        inner = folder if len(generations) == 1 else folder / f"guidance_{scale:g}"
-        inner.mkdir(exist_ok=True)
-        swept[scale] = _generate(trained, generation, labels, inner, arguments)[-1]
-    if trained.runtime.is_main and len(swept) > 1:
-        save_sweep(swept, labels, folder / "guidance.png")
+        place = folder if len(generations) == 1 else folder / inner[scale]
+        try:
+            swept[scale] = _generate(trained, generation, labels, place, arguments)[-1]
+        except DataError:  # samples that are not finite: nothing of what was drawn is kept
+            trained.runtime.wait()
+            if trained.runtime.is_main:
+                outputs.withdraw()
+            raise
+    if trained.runtime.is_main:
+        if len(swept) > 1:
+            save_sweep(swept, labels, folder / "guidance.png")
+        outputs.end()
     trained.runtime.finish()
     return 0
 
 
-def _clear(folder: Path) -> None:
-    """Take away what this task has left in the folder before: fewer images, or another format, would mix."""
-    swept = list(folder.glob("guidance_*/"))
-    for inner in (folder, *swept):
-        if (inner / "grid.png").exists():  # written last, by this task
-            ours = {inner / name for name in ("samples.npz", "levels.gif", "levels.png", "grid.png")}
-            ours |= {path for path in inner.glob("*.png") if re.fullmatch(r"\d{6,}", path.stem)}
-            for path in ours:
-                path.unlink(missing_ok=True)
-            if inner != folder and not any(inner.iterdir()):
-                inner.rmdir()
-    if swept:
-        (folder / "guidance.png").unlink(missing_ok=True)
+def _files(arguments: argparse.Namespace, of_images: bool, scales: list[str]) -> list[str]:
+    """The files of each folder of a scale, and of all scales."""
+    as_array = arguments.format == "npz" or not of_images
+    names = ["samples.npz"] if as_array else [f"{index:06d}.png" for index in range(arguments.num)]
+    names.append("grid.png")
+    if arguments.levels:
+        names += ["levels.gif", "levels.png"] if of_images else ["levels.gif"]
+    if len(scales) == 1:
+        return names
+    return [f"{scale}/{name}" for scale in scales for name in names] + ["guidance.png"]
 
 
 def _generate(
@@ -117,11 +122,11 @@ def _generate(
     networks = trained.energy, trained.initializer, trained.method.schedule
     draw = Draw.of_seed(arguments.seed, num, labels)
     batches = sample_batches(generation, *networks, draw, mine, runtime, arguments.batch_size)
-    lost, written = 0, list[Path]()
+    lost = 0
     for index, drawn in batches:
         lost += not_finite(drawn.x)
         if lost:
-            continue  # to count them all; nothing of what was drawn is kept
+            continue  # to count them all
         walk = torch.stack([*drawn.levels, drawn.x]).cpu()
         if int(index[0]) < most:
             first = index < most
@@ -129,13 +134,11 @@ def _generate(
         if as_array:
             kept.append((index, walk[-1]))
         else:
-            written += _write_images(folder, index.tolist(), walk[-1])
+            _write_images(folder, index.tolist(), walk[-1])
         bar.update(len(index))
     bar.close()
     lost = int(runtime.sum(torch.tensor(lost, device=runtime.device)))
     if lost:
-        for path in written:
-            path.unlink()
         raise diverged(lost, num)
 
     if as_array:
@@ -147,18 +150,17 @@ def _generate(
         save_samples(walk[-1], list(walk[:-1]), folder / "grid.png")
         if arguments.levels:
             save_levels(walk, folder)
-        print(f"{num} samples of step {trained.step:,} in {folder}")
+        classes = "" if labels is None else f" of {_options.classes_of(trained, labels)}"
+        print(f"{num} samples{classes} of step {trained.step:,} in {folder}")
     return walk
 
 
-def _write_images(folder: Path, indices: list[int], images: Tensor) -> list[Path]:
-    """A PNG for each image; where they are."""
+def _write_images(folder: Path, indices: list[int], images: Tensor) -> None:
+    """A PNG for each image."""
     from modules.report.pictures import image_of
 
-    paths = [folder / f"{index:06d}.png" for index in indices]
-    for path, image in zip(paths, images, strict=True):
-        image_of(image).save(path)
-    return paths
+    for index, image in zip(indices, images, strict=True):
+        image_of(image).save(folder / f"{index:06d}.png")
 
 
 def _write_array(

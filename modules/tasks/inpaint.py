@@ -66,8 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
         for mask in arguments.mask
     }
     features = _features(trained, arguments.overrides)
-    folder = _options.folder_of(arguments, "inpainted")
-    results = {}
+    names = [*(f"{name}.png" for name in given), "inpaint.json"]
+    outputs = _options.outputs(arguments, f"inpainted_seed{arguments.seed}", ("seed",), names, trained)
+    folder, results = outputs.folder, {}
     for name, known in given.items():
         x = trained.inpaint(
             known.image,
@@ -84,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
             found |= perceptual_figures(to_bytes(x), to_bytes(known.image), features, trained.runtime.device)
         results[name] = _summary(found)
         if trained.runtime.is_main:
+            outputs.begin()
             blank = known.keep(known.image, torch.zeros_like(known.image))
             page = torch.cat([known.image[:, None], blank[:, None], x], 1)
             save(grid(page.flatten(0, 1), page.shape[1]), folder / f"{name}.png", smallest=640)
@@ -92,16 +94,19 @@ def run(arguments: argparse.Namespace) -> int:
             }
             print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in mean.items()))
     if trained.runtime.is_main:
+        classes = None if label is None else _options.classes_of(trained, label)
         head = {"run": str(trained.folder), "step": trained.step, "seed": arguments.seed}
         head |= {
             "completions": arguments.completions,
-            "label": arguments.label,
+            "label": classes,
             "guidance": arguments.guidance,
             "features": features.protocol if features else None,
         }
         (folder / "inpaint.json").write_text(json.dumps({**head, "masks": results}, indent=1) + "\n")
+        outputs.end()
         print(
-            f"{len(images)} images of step {trained.step:,}: truth, what is known, completions, in {folder}"
+            f"{len(images)} images{f', {classes}' if classes else ''}, of step {trained.step:,}: truth, what "
+            f"is known, completions, in {folder}"
         )
     trained.runtime.finish()
     return 0
@@ -147,7 +152,7 @@ def _label(given: str | None, own: Tensor | None, trained: Run, num: int) -> Ten
     """Labels (num,) of the images, or None."""
     if given is None:
         return None
-    if given != OWN:
+    if given != OWN or OWN in trained.class_names:
         return trained.labels(trained.label_of(given), num)
     if own is None:
         raise ConfigurationError(

@@ -53,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
         if len(images) % 2:
             raise ConfigurationError(f"--images come in pairs, got {len(images)} pictures")
         pairs = ends = (images[::2], images[1::2])
+    base = f"interpolated_seed{arguments.seed}"
+    outputs = _options.outputs(arguments, base, ("seed",), ("strips.png",), trained)
     ways = trained.interpolate(
         pairs,
         arguments.frames,
@@ -64,10 +66,14 @@ def run(arguments: argparse.Namespace) -> int:
         progress=True,
         shared_noise=arguments.between != "samples",
     )
-    folder = _options.folder_of(arguments, "interpolated")
+    folder = outputs.folder
     if trained.runtime.is_main:
+        outputs.begin()
         strips = ways if ends is None else torch.cat([ends[0][:, None], ways, ends[1][:, None]], 1)
         save(grid(strips.flatten(0, 1), strips.shape[1]), folder / "strips.png", smallest=640)
-        print(f"{len(ways)} ways of {arguments.frames} images, step {trained.step:,}, in {folder}/strips.png")
+        outputs.end()
+        drawn = "" if label is None else f" of class {trained.name_of(label)}"
+        ways_of = f"{len(ways)} ways of {arguments.frames} images{drawn}"
+        print(f"{ways_of}, step {trained.step:,}, in {folder}/strips.png")
     trained.runtime.finish()
     return 0

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from modules.analysis.landscape import Plane
     from modules.runs import Run
+    from modules.storage.outputs import Outputs
 
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
@@ -45,17 +46,19 @@ def run(arguments: argparse.Namespace) -> int:
 
     trained = _options.load_run(arguments)
     _label(trained, arguments)  # a wrong one is refused before anything is computed
-    folder = Path(arguments.output or Path(arguments.run) / "landscape")
     if len(trained.data.shape) == 3:
         if arguments.animate or arguments.levels:
             raise ConfigurationError("--animate and --levels are for points; the run's data are images")
-        _line(trained, arguments, folder)
+        outputs = _options.outputs(arguments, "landscape", (), ("line.png", "line.csv"), trained)
+        _line(trained, arguments, outputs)
     elif trained.data.shape == (2,):
         if arguments.between:
             raise ConfigurationError("--between is for images; the run's data are points")
         levels = _levels(arguments.levels, trained.method.schedule.num_levels)
         passed = checkpoints.of_run(Path(arguments.run)) if arguments.animate else []
-        _planes(trained, arguments, levels, passed, folder)
+        names = ["landscape.png", "landscape.npz", *(["landscape.gif"] if passed else [])]
+        outputs = _options.outputs(arguments, "landscape", (), names, trained)
+        _planes(trained, arguments, levels, passed, outputs)
     else:
         raise ConfigurationError(
             f"the run's data have the shape {trained.data.shape}: not a plane's, nor images"
@@ -74,6 +77,12 @@ def _levels(text: str | None, num_levels: int) -> list[int]:
     return [int(part) for part in parts]
 
 
+def _drawn(trained: Run, arguments: argparse.Namespace) -> str:
+    """The class, for the last line."""
+    label = _label(trained, arguments)
+    return "" if label < 0 else f", class {trained.name_of(label)}"
+
+
 def _label(trained: Run, arguments: argparse.Namespace) -> int:
     if arguments.label is None:
         return -1
@@ -83,7 +92,7 @@ def _label(trained: Run, arguments: argparse.Namespace) -> int:
 
 
 def _planes(
-    trained: Run, arguments: argparse.Namespace, levels: list[int], passed: list[Path], folder: Path
+    trained: Run, arguments: argparse.Namespace, levels: list[int], passed: list[Path], outputs: Outputs
 ) -> None:
     """The picture of the run's checkpoint, the arrays, and the frames of the checkpoints passed."""
     import numpy as np
@@ -92,7 +101,7 @@ def _planes(
 
     from modules.report.landscape_pictures import save_animation
 
-    examples = trained.data.open()
+    examples = trained.open_data()
     radius = float(examples.rows(torch.arange(min(1000, len(examples))))[0].abs().max())
     is_main = trained.runtime.is_main
     bar = tqdm(total=1 + len(passed), unit="checkpoint", disable=not is_main)
@@ -107,7 +116,8 @@ def _planes(
         bar.update()
     bar.close()
     if is_main:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = outputs.folder
+        outputs.begin()
         picture.save(folder / "landscape.png")
         np.savez(
             folder / "landscape.npz",
@@ -117,7 +127,9 @@ def _planes(
         )
         if frames:
             save_animation(frames, folder / "landscape.gif")
-        print(f"{folder}: landscape.png, landscape.npz{', landscape.gif' if frames else ''}")
+        outputs.end()
+        made = f"landscape.png, landscape.npz{', landscape.gif' if frames else ''}"
+        print(f"{folder}{_drawn(trained, arguments)}: {made}")
 
 
 def _one(
@@ -151,7 +163,7 @@ def _one(
     return planes, planes_picture(planes, samples, peaks, f"step {trained.step:,}")
 
 
-def _line(trained: Run, arguments: argparse.Namespace, folder: Path) -> None:
+def _line(trained: Run, arguments: argparse.Namespace, outputs: Outputs) -> None:
     """The energies between two images."""
     from modules.analysis.landscape import line
     from modules.report.landscape_pictures import save_line
@@ -164,14 +176,16 @@ def _line(trained: Run, arguments: argparse.Namespace, folder: Path) -> None:
         trained.generation.guidance, method.energy, method.schedule, first, second, arguments.points, label
     )
     if trained.runtime.is_main:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = outputs.folder
+        outputs.begin()
         save_line(x.cpu(), energies, folder / "line.png")
         with (folder / "line.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(["u", *(f"level_{level}" for level in range(len(energies)))])
             for n, row in enumerate(energies.T.tolist()):
                 table.writerow([n / (len(x) - 1), *row])
-        print(f"{folder}: line.png, line.csv")
+        outputs.end()
+        print(f"{folder}{_drawn(trained, arguments)}: line.png, line.csv")
 
 
 def _image(trained: Run, name: str) -> Tensor:
@@ -181,7 +195,7 @@ def _image(trained: Run, name: str) -> Tensor:
     from modules.data.images import read_image
 
     if name.isdecimal():
-        examples = trained.data.open()
+        examples = trained.open_data()
         if int(name) >= len(examples):
             raise ConfigurationError(
                 f"--between {name}: the run's data have the images 0..{len(examples) - 1}"

@@ -9,10 +9,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from modules.core.checks import CheckpointError, ConfigurationError, check_integer
+from modules.storage.outputs import Outputs
 from modules.tasks import _sweep
+from modules.tasks._options import AUTO, LATEST
+
+_FILES = ("config.gin", "config.json", "data.json", "operative.gin", "metrics.jsonl", "curves.png")
+"""That a new run writes beside its folders: none of them may be somebody else's."""
 
 if TYPE_CHECKING:
     from modules.config import Config
@@ -26,8 +32,8 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     add(
         "--allow-changes",
         action="store_true",
-        help="with --resume: go on although the configuration differs from the run's; with --sweep: go on "
-        "with other points or seeds, and keep the runs that both have",
+        help="with --resume: go on although the configuration or the data differ from the run's; with "
+        "--sweep: go on with other points or seeds, and keep the runs that both have",
     )
     add(
         "--allow-inexact",
@@ -58,8 +64,11 @@ def _run(arguments: argparse.Namespace, folder: Path) -> int:
     import torch
 
     from modules import runs
+    from modules.runs.data_record import check_data, told
 
     checkpoint = _checkpoint(arguments, folder)
+    if arguments.resume == AUTO and _is_main():
+        print(f"{folder}: {f'goes on from {checkpoint.name}' if checkpoint else 'begins'}")
     config = _config(arguments, checkpoint)
     if checkpoint and not arguments.allow_changes:
         _check_unchanged(checkpoint, config, arguments.trust_imports)
@@ -75,30 +84,41 @@ def _run(arguments: argparse.Namespace, folder: Path) -> int:
         print(description(config, trainer))
         return 0
 
-    trainer.micro_rows()  # refuses batch sizes that don't fit the processes, before anything is written
+    # what doesn't fit the processes, or is broken or other data, is refused before anything is written
+    trainer.micro_rows()
+    examples = trainer.data.open()
+    record = runs.DataRecord.of(trainer.data, examples)
+    if checkpoint:
+        before = _run_of(checkpoint)
+        check_data(before, runs.DataRecord.read(before), record, arguments.allow_changes)
+    if trainer.runtime.is_main:
+        print(told(trainer.data, examples))
     with _lock(folder, wanted=trainer.runtime.is_main) as locked:
         if locked:
-            if arguments.resume != "latest":
-                _checkpoint(arguments, folder)  # a new folder still: nobody was faster
+            if checkpoint is None or _run_of(checkpoint) != folder.absolute():
+                _check_new(folder)  # still: nobody was faster
+                Outputs(folder, "train", _FILES).begin()
             runs.save_config(folder, config)
-        training = trainer.train(folder, checkpoint, arguments.allow_inexact)
+            record.write(folder)
+        training = trainer.train(folder, checkpoint, arguments.allow_inexact, examples)
     if training.stop_code and training.num_steps_done < trainer.num_steps:
         if trainer.runtime.is_main:
             done = f"stopped by a signal after step {training.num_steps_done:,}, which is saved"
-            command = f"python launch.py --output {folder} --resume{_code(config)}"
+            command = f"python launch.py --output {quote(str(folder))} --resume{_code(config)}"
             print(f"{done}; go on: {command}", file=sys.stderr)
         trainer.runtime.finish()
         return training.stop_code
     if trainer.runtime.is_main:
         print(f"{folder}: samples/, curves.png, metrics.jsonl, checkpoints/")
-        print(f"sample it: python launch.py --task generate --run {folder} --num 64{_code(config)}")
+        run = quote(str(folder))
+        print(f"sample it: python launch.py --task generate --run {run} --num 64{_code(config)}")
     trainer.runtime.finish()
     return 0
 
 
 def _code(config: Config) -> str:
     """The options by which the run folder's code is let in again."""
-    imports = "".join(f" --import {name}" for name in config.imports)
+    imports = "".join(f" --import {quote(name)}" for name in config.imports)
     return f"{imports}{' --trust-imports' if config.names_code else ''}"
 
 
@@ -120,7 +140,7 @@ def _folder(arguments: argparse.Namespace) -> Path:
     """The run's folder: as told, or that of the checkpoint or of the gin file's name."""
     if arguments.output:
         return Path(arguments.output)
-    if arguments.resume not in (None, "latest"):
+    if arguments.resume not in (None, LATEST, AUTO):
         return _run_of(Path(arguments.resume))
     if arguments.gin:
         return Path("runs") / Path(arguments.gin[-1]).stem
@@ -143,8 +163,10 @@ def _checkpoint(arguments: argparse.Namespace, folder: Path) -> Path | None:
     """The checkpoint to go on from; None for a new run, whose folder must hold none yet."""
     from modules.storage import checkpoints
 
-    if arguments.resume == "latest":
+    if arguments.resume == LATEST or (arguments.resume == AUTO and checkpoints.all_of_run(folder)):
         return checkpoints.latest(folder)
+    if arguments.resume == AUTO:
+        return None
     path = Path(arguments.resume) if arguments.resume else None
     present = checkpoints.all_of_run(folder)
     if path and not path.is_dir():
@@ -157,9 +179,17 @@ def _checkpoint(arguments: argparse.Namespace, folder: Path) -> Path | None:
             )
         return path
     # under several processes the main one may have begun to write already
-    if present and not arguments.dry_run and _is_main():
-        raise CheckpointError(f"{folder} holds a run already: add --resume, or --output another folder")
+    if not arguments.dry_run and _is_main():
+        _check_new(folder)
     return path
+
+
+def _check_new(folder: Path) -> None:
+    """Raise where a folder holds a run."""
+    from modules.storage import checkpoints
+
+    if checkpoints.all_of_run(folder):
+        raise CheckpointError(f"{folder} holds a run already: add --resume, or --output another folder")
 
 
 def _config(arguments: argparse.Namespace, checkpoint: Path | None) -> Config:

@@ -12,6 +12,7 @@ from modules.tasks import _options
 
 if TYPE_CHECKING:
     from modules.config import Config
+    from modules.data.base import Data
     from modules.training.state import Training
 
 
@@ -41,11 +42,32 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(wrong) if wrong else f"{path}: sound")
         faults += wrong
     if arguments.data:
-        for line in config.value("Trainer.data").faults():
+        for line in _data_faults(folder, config.value("Trainer.data")):
             print(line)
             faults.append(line)
     print(f"{len(found)} checkpoints{' and the data' if arguments.data else ''}: {len(faults)} faults")
     return 1 if faults else 0
+
+
+def _data_faults(folder: Path, data: Data) -> Iterator[str]:
+    """Examples that cannot be used, what is left out, and what differs from the first start."""
+    from modules.runs.data_record import DataRecord
+
+    broken = False
+    for line in data.faults():
+        broken = True
+        yield line
+    recorded = DataRecord.read(folder)
+    if recorded is None:
+        return
+    try:
+        changes = recorded.differences(DataRecord.of(data, data.open()))
+    except UserError as fault:
+        if not broken:
+            yield str(fault)
+    else:
+        if changes:
+            yield f"the data are not those that {folder} was trained on: {changes}"
 
 
 def _training(config: Config) -> tuple[Training | None, UserError | None]:
@@ -70,8 +92,6 @@ def _checkpoint_faults(path: Path, training: Training | None) -> Iterator[str]:
     except CheckpointError as fault:
         yield str(fault)
         return
-    if checkpoints.step_of(path) != state["step"]:
-        yield f"{path} holds step {state['step']}"
     sound = True
     for group, values in tensors.items():
         for name, value in values.items():

@@ -43,11 +43,11 @@ class Diary:
         self._curves_due = self._started + FIRST_CURVES
         self._seconds_aside = 0.0
         self.shown: tuple[Mapping[str, torch.Tensor], torch.Tensor] = ({}, torch.empty(0))
-        self._forget()
+        self._take_up()
         if self.runtime.is_main:
             folder.mkdir(parents=True, exist_ok=True)
             self.journal = Journal(folder / "metrics.jsonl", first_step)
-            self.runtime.start_trackers(folder)
+            self.runtime.start_trackers(folder, first_step)
         self.bar = tqdm(
             total=num_steps,
             initial=first_step,
@@ -60,7 +60,23 @@ class Diary:
         """Begin anew to collect what `log` writes."""
         self.meter = LevelMeter(self.training.method.schedule.num_levels, self.runtime.device)
         self._figures: Mapping[str, Any] = {}
-        self._clipped: dict[str, list[bool]] = {}
+        self._clipped: dict[str, list[int]] = {}  # steps that were clipped, and all
+
+    def _take_up(self) -> None:
+        """Go on to collect from where the state's step had come to, so that a row means the same after it."""
+        self._forget()
+        unlogged = self.training.unlogged
+        # one a process, or its share of those of another number of processes
+        for sums in unlogged["figures"][self.runtime.rank :: self.runtime.num_processes]:
+            self.meter.load(sums)
+        self._clipped = {name: list(counts) for name, counts in unlogged["clipped"].items()}
+
+    def note_unlogged(self) -> None:
+        """Have the state know what was collected since the last row, on all processes: before it is saved."""
+        self.training.unlogged = {
+            "figures": self.runtime.gather_objects([self.meter.state()]),
+            "clipped": {name: list(counts) for name, counts in self._clipped.items()},
+        }
 
     def watch(self, figures: Mapping[str, Any], outputs: list[LossOutput]) -> None:
         """Take note of a step's losses, norms and per-sample figures."""
@@ -71,8 +87,9 @@ class Diary:
         for name, updater in self.training.updaters.items():
             limit = updater.rule.clip_norm
             if limit is not None and f"grad_norm/{name}" in figures:
-                steps = self._clipped.setdefault(f"clipped/{name}", [])
-                steps.append(figures[f"grad_norm/{name}"] > limit)
+                counts = self._clipped.setdefault(f"clipped/{name}", [0, 0])
+                counts[0] += bool(figures[f"grad_norm/{name}"] > limit)
+                counts[1] += 1
         self.bar.update()
 
     def log(self) -> None:
@@ -86,7 +103,7 @@ class Diary:
         mine = torch.tensor([float(value) for value in figures.values()], device=self.runtime.device)
         means = self.runtime.sum(mine) / self.runtime.num_processes
         row |= dict(zip(figures, means.tolist(), strict=True))
-        row |= {name: sum(steps) / len(steps) for name, steps in self._clipped.items()}
+        row |= {name: clipped / steps for name, (clipped, steps) in self._clipped.items()}
         row |= spectral_norms(training.networks)
         row |= {"skips": training.num_skips, "rollbacks": training.num_rollbacks}
         self._forget()
@@ -109,12 +126,13 @@ class Diary:
 
     def go_back(self, step: int) -> None:
         """Forget what was written after an earlier step, from which training goes on."""
-        self._forget()
+        self._take_up()
         self._logged, self._logged_step, self._seconds_aside = time.monotonic(), step, 0.0
         if self.runtime.is_main:
             seconds = self.journal.seconds_before
             self.journal = Journal(self.journal.path, step)
             self.journal.seconds_before = seconds  # lost time is time too
+            self.runtime.track_again(step)
         self.bar.n = step
         self.bar.refresh()
 

@@ -62,3 +62,23 @@ def best_of(numbers: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(best, dict) or not all(isinstance(best.get(key), kind) for key, kind in kinds.items()):
         raise CheckpointError(f"the checkpoint's best step is not one: {str(best)[:100]}")
     return best
+
+
+def unlogged_of(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """What the record had collected since its last row (Diary.note_unlogged): nothing, where it isn't told.
+
+    Of each process the sums and counts by level of each figure; by network the clipped steps, and all steps.
+    """
+    unlogged = numbers.get("unlogged", {"figures": [], "clipped": {}})
+    try:
+        tables = [both for sums in unlogged["figures"] for both in sums.values()]
+        pairs = list(unlogged["clipped"].values())
+        flat = [value for table in [*tables, pairs] for values in table for value in values]
+        sound = all(len(table) == 2 for table in tables) and all(len(pair) == 2 for pair in pairs)
+        sound = sound and all(type(value) in (int, float) for value in flat)
+        sound = sound and all(type(n) is int and 0 <= n < 2**63 for pair in pairs for n in pair)
+    except (TypeError, KeyError, AttributeError):
+        sound = False
+    if not sound:
+        raise CheckpointError(f"the checkpoint's figures since the last row are none: {str(unlogged)[:100]}")
+    return unlogged

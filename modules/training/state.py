@@ -24,7 +24,7 @@ from modules.training.divergence import Divergence
 from modules.training.ema import EMA
 from modules.training.kept import Kept, restore_kept
 from modules.training.optimizers import Optimizer, check_optimizers
-from modules.training.saved import best_of, check_finite, load_weights, number_of, updates_of
+from modules.training.saved import best_of, check_finite, load_weights, number_of, unlogged_of, updates_of
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class Training:
     Attributes:
         num_steps_done, num_skips, num_rollbacks: how far it is, and what went wrong on the way.
         rolled_back_to: the step of the last rollback's checkpoint. lr_factor: on all learning rates.
+        unlogged: what the record had collected since its last row when the state was saved (see Diary).
         stop_code: the exit code that a signal to any process asks for, 0: none; known alike to all.
 
     Raises:
@@ -78,6 +79,7 @@ class Training:
         self.best: dict[str, Any] | None = None  # see Best.after
         self.kept = {"method_state": Kept(method, list(self.networks.values()))}
         self.kept |= {f"{name}_state": Kept(component) for name, component in (components or {}).items()}
+        self.unlogged = unlogged_of({})
 
     def step(
         self, batches: list[Batch], rows: list[range]
@@ -230,6 +232,7 @@ class Training:
             "rolled_back_to": self.rolled_back_to,
             "lr_factor": self.lr_factor,
             "best": self.best,
+            "unlogged": self.unlogged,
         }
 
     @property
@@ -273,6 +276,7 @@ class Training:
                 "the checkpoint lacks the best step so far: add --allow-inexact to forget it"
             )
         self.num_steps_done, self.best = numbers["step"], best_of(numbers)
+        self.unlogged = unlogged_of(numbers)
         # states from before there were guards had no faults
         self.num_skips, self.num_rollbacks = (int(number_of(numbers, n, 0)) for n in ("skips", "rollbacks"))
         back = numbers.get("rolled_back_to")

@@ -13,6 +13,7 @@ from modules.contracts.before import check_training
 from modules.contracts.rows import check_rows
 from modules.core.checks import (
     Check,
+    CheckpointError,
     ConfigurationError,
     DivergenceError,
     check_attributes,
@@ -176,7 +177,13 @@ class Trainer:
             )
         return [range(rank * share + i, rank * share + i + size) for i in range(0, share, size)]
 
-    def train(self, folder: Path, resume: Path | None = None, allow_inexact: bool = False) -> Training:
+    def train(
+        self,
+        folder: Path,
+        resume: Path | None = None,
+        allow_inexact: bool = False,
+        examples: Examples | None = None,
+    ) -> Training:
         """Train to num_steps in a run folder, from its start or from a checkpoint.
 
         A folder without a configuration gets one that rebuilds this trainer, or a line of why it can't.
@@ -185,6 +192,7 @@ class Trainer:
             folder: made if need be; nobody else may be writing there.
             resume: the folder of a checkpoint.
             allow_inexact: go on from a checkpoint that lacks a part of the state.
+            examples: of the data set, where it is open already.
 
         Returns:
             the final state; one that a signal stopped has done fewer than num_steps, and is saved.
@@ -194,8 +202,14 @@ class Trainer:
             DivergenceError: where the guard gives up; the newest checkpoint is from before.
             PeerError: another process died.
         """
+        with self.runtime.threads():
+            return self._train(folder, resume, allow_inexact, examples)
+
+    def _train(
+        self, folder: Path, resume: Path | None, allow_inexact: bool, examples: Examples | None
+    ) -> Training:
         rows = self.micro_rows()
-        examples = self.data.open()
+        examples = self.data.open() if examples is None else examples
         seen = check_rows(self.data, examples)
         stream = self.stream(examples)
         training = Training(
@@ -212,6 +226,12 @@ class Trainer:
         others = (*self.optimizers.values(), self.guard, self.ema, self.evaluation)
         fresh = resume is None
         check_training(self.method, self.generation, seen, self.runtime, fresh=fresh, others=others)
+        steps = self.runtime.gather_objects([training.num_steps_done])
+        if len(set(steps)) > 1:
+            raise CheckpointError(
+                f"the processes would go on from steps {', '.join(map(str, steps))}: they must all see the "
+                f"same files in {folder}: put it on a disk that they share"
+            )
         with run_lock(folder) if self.runtime.is_main else nullcontext():
             self._loop(folder, training, stream, examples, rows)
         return training
@@ -228,7 +248,7 @@ class Trainer:
         diary = Diary(folder, training, self.num_steps, self.batch_size)
         try:
             if untold:
-                diary.say(f"{folder} won't load by its name: {untold}. Sample it by Run(...).restore(folder)")
+                diary.say(f"{folder} won't load by its name: {untold}. Sample it by Run(...).take_weights")
             inspection = Inspection(diary, self.generation, evaluator, examples, self.num_samples)
             with self.runtime.signals.noted():
                 if self.guard.goes_back and self.runtime.any(not checkpoints.of_run(folder)):
@@ -261,6 +281,8 @@ class Trainer:
                     measured |= inspection.sample()
                 if self.evaluation and self.is_due(self.evaluation.every, done) and not stopping:
                     measured |= inspection.evaluate()
+                if stopping or any(self.is_due(every, done) for every in self._saving()):
+                    diary.note_unlogged()
                 if self.best and self.best.metric in measured:
                     training.best = self.best.after(training.best, done, measured[self.best.metric])
                 if training.is_best and self.runtime.is_main:  # first: what is saved below says it is kept
@@ -286,6 +308,10 @@ class Trainer:
     def is_due(self, every: int, step: int) -> bool:
         """Whether what happens every so many steps, and at the end, happens after `step` steps; 0: never."""
         return every > 0 and (step % every == 0 or step == self.num_steps)
+
+    def _saving(self) -> list[int]:
+        """How often a checkpoint may be saved: whether a step is the best, the main process alone knows."""
+        return [self.save_every, self.sample_every, self.evaluation.every if self.evaluation else 0]
 
     def save(self, folder: Path, training: Training, examples: Examples) -> None:
         """Write a checkpoint, then delete the ones beyond `keep`."""

@@ -10,6 +10,7 @@ from modules.analysis.verdict import judge_chains
 from modules.core.noise import Noise
 from modules.core.tensors import sum_per_sample
 from modules.energies.base import Energy
+from modules.samplers.adjusted_langevin import AdjustedLangevin
 from modules.samplers.langevin import Langevin
 from modules.sampling.generation import Generation
 from modules.schedules.cosine import CosineSchedule
@@ -148,3 +149,18 @@ def test_the_denoised_ends_are_tweedie_s():
     for frame, denoised in ((0, chains.start), (-1, chains.end)):
         expected = MEAN + gain * (chains.frames[frame] - alpha * MEAN)
         torch.testing.assert_close(denoised, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_an_exact_chain_keeps_the_warm_ups_step_and_has_the_law():
+    """Energies of N(m, v): mean ½ log(2πv) + ½ in each direction, at a step where Langevin has ⅓ more."""
+    _, noise, c, label = _setting(64, 3)
+    _, v = _law(c)
+    sampler = AdjustedLangevin(10, step_factor=_factor(c, float(v.min()), 0.01), num_warmup=200)
+    x_s, _ = starts(data(noise), c, noise)
+    chains = at_level(GENERATION, ENERGY, sampler, c, x_s, None, label, noise, 200)
+    expected = 0.5 * float((2 * torch.pi * v).log().sum()) + 0.5 * len(v)
+    assert float(chains.energy[50:].mean()) == pytest.approx(expected, abs=0.05)
+    assert chains.acceptance is not None and chains.acceptance.shape == (64,)
+    assert float(chains.acceptance.mean()) == pytest.approx(0.574, abs=0.05)
+    order = torch.tensor([5, 1])
+    assert torch.equal(join([chains, chains]).rows(order).acceptance, chains.acceptance[order])

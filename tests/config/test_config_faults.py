@@ -177,6 +177,29 @@ def test_a_fault_in_an_override_is_one_line_that_repeats_it(folder, fault):
         assert part in message
 
 
+LOOKALIKES = {
+    "ToyModel.size\u00a0= 2": "x.gin:2: there is a no-break space (U+00A0): type it anew: ToyModel.size",
+    "ToyModel.size = \u200b2": "x.gin:2: there is a zero width space (U+200B): type it anew",
+    "ToySampler.kind = \u201cmirror\u201d": "x.gin:2: there is a left double quotation mark (U+201C)",
+    "ToyModel.size = \u22122": "x.gin:2: there is a minus sign (U+2212): type it anew",
+}
+
+
+@pytest.mark.parametrize("line", LOOKALIKES)
+def test_a_character_that_only_looks_right_is_named(folder, line):
+    """Not where it is right: in comments and strings."""
+    write(folder, "x.gin", f"# a \u201cword\u201d\u00a0\n{line}")
+    with pytest.raises(ConfigurationError) as caught:
+        built(["x.gin"])
+    assert str(caught.value).startswith(LOOKALIKES[line]) and "\n" not in str(caught.value)
+
+
+def test_a_mark_of_byte_order_is_no_fault(folder):
+    """Some editors write it, unseen."""
+    write(folder, "x.gin", "\ufeffToyModel.size = 2")
+    assert built(["x.gin"]).size == 2
+
+
 def test_the_good_file_of_the_fault_tables_is_good(folder):
     assert built(["good.gin"]).sampler.num_steps == 5
 

@@ -128,6 +128,12 @@ def _rows(images: torch.Tensor, labels: torch.Tensor | None = None) -> dict[type
     return breaking(MyData, open=lambda self: MemoryExamples(images, labels))
 
 
+class MyExamples(MemoryExamples):
+    def rows(self, indices):
+        images, labels = super().rows(indices)
+        return images, labels.float()
+
+
 def _no_free(self, potential, y, step_size, noise):
     return MySampler.sample(self, potential, y, step_size, noise)
 
@@ -214,12 +220,12 @@ FAULTS: dict[str, dict[type, type]] = {
     "float images in 0..255": _rows((IMAGES + 1) * 127.5),
     "rows that aren't finite": _rows(IMAGES / 0),
     "labels of a set without": _rows(IMAGES, torch.ones(64, dtype=torch.int64)),
-    "float labels": _rows(IMAGES, torch.ones(64)),
     "a set without its labels": breaking(MyData, __init__=_three_classes),
     "classes, and no label in forward": breaking(
         MyEnergy, __init__=_of_three_classes, forward=lambda s, y, c: FORWARD(s, y, c)
     )
     | breaking(MyData, __init__=_three_classes, open=lambda s: MemoryExamples(IMAGES, torch.arange(64) % 3)),
+    "float labels": breaking(MyData, open=lambda self: MyExamples(IMAGES)),
 }
 
 

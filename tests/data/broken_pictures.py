@@ -72,12 +72,17 @@ def broken(number: int) -> bytes:
 
 def bomb(width: int, height: int) -> bytes:
     """A PNG of a few bytes that says it has width x height pixels."""
+    return png(width, height, 8, 0, zlib.compress(bytes(1000)))
+
+
+def png(width: int, height: int, depth: int, colour: int, pixels: bytes, transparent: bytes = b"") -> bytes:
+    """A PNG file by its parts: bits of a sample, the kind of colour, compressed rows, the chunk tRNS."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return (
             struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
         )
 
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    parts = [chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(bytes(1000))), chunk(b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    parts = [chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))]
+    parts += [chunk(b"tRNS", transparent)] if transparent else []
+    return b"\x89PNG\r\n\x1a\n" + b"".join([*parts, chunk(b"IDAT", pixels), chunk(b"IEND", b"")])

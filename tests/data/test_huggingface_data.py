@@ -275,7 +275,7 @@ FAULTS = {
         "'pets.parquet'",
     ),
     "missing folder": (lambda: picture_folder("shared/pets"), {"source": "shared/pest/all"}, "mean 'pets'"),
-    "empty folder": (lambda: Path("empty").mkdir() or "empty", {}, "cannot be read as imagefolder"),
+    "empty folder": (lambda: Path("empty").mkdir() or "empty", {}, "empty holds no pictures"),
     "broken parquet": (
         lambda: Path("a.parquet").write_bytes(b"x" * 99) and "a.parquet",
         {},

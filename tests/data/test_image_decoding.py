@@ -1,13 +1,17 @@
 """Every colour mode against values known by hand; sizes against pictures whose result is known."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from modules.data.images import decode_image
+from modules.core.checks import DataError
+from modules.data.images import decode_image, image_size, read_unscaled, refuse_other_formats
+from tests.data.broken_pictures import png
 
 
 def encode(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -114,3 +118,49 @@ def test_photos_are_turned_upright():
     exif[0x0112] = 6
     shown = decode_image(encode(Image.fromarray(pixels), exif=exif), (1, 4, 4))[0]
     assert shown.nonzero().tolist() == [[3, 3]]
+    assert image_size(encode(Image.new("L", (7, 4)), exif=exif)) == (7, 4)
+    assert image_size(encode(Image.new("L", (7, 4)))) == (4, 7)
+
+
+# two pixels each, the first in the colour that the file calls transparent: depth, kind of colour, row, tRNS
+TRANSPARENT = {
+    "grey of 16 bits": (16, 0, struct.pack(">HH", 1000, 1001), struct.pack(">H", 1000), [4, 4, 4]),
+    "grey of 4 bits": (4, 0, b"\x35", struct.pack(">H", 3), [85, 85, 85]),
+    "grey of 2 bits": (2, 0, b"\x60", struct.pack(">H", 1), [170, 170, 170]),
+    "grey of 1 bit": (1, 0, b"\x80", struct.pack(">H", 1), [0, 0, 0]),
+    "grey of 8 bits": (8, 0, b"\x07\x09", struct.pack(">H", 7), [9, 9, 9]),
+    "colours of 8 bits": (8, 2, b"\1\2\3\4\5\6", struct.pack(">HHH", 1, 2, 3), [4, 5, 6]),
+    "colours of 16 bits": (
+        *(16, 2, struct.pack(">6H", 1000, 2000, 3000, 257 * 4, 257 * 5, 257 * 66)),
+        *(struct.pack(">HHH", 1000, 2000, 3000), [4, 5, 66]),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TRANSPARENT)
+def test_the_transparent_colour_of_a_png_is_transparent_at_any_depth(kind):
+    depth, colour, row, transparent, second = TRANSPARENT[kind]
+    data = png(2, 1, depth, colour, zlib.compress(b"\0" + row), transparent)
+    pixels = decode_image(data, (4, 1, 2))[:, 0]
+    assert pixels[3].tolist() == [0, 255] and pixels[:3, 1].tolist() == second
+    assert decode_image(data, (3, 1, 2))[:, 0].T.tolist() == [[255] * 3, second]
+
+
+def test_a_file_in_its_own_size(tmp_path):
+    Image.fromarray(np.arange(6, dtype=np.uint16).reshape(2, 3) * 257).save(tmp_path / "a.png")
+    assert torch.equal(read_unscaled(tmp_path / "a.png", 1), torch.arange(6, dtype=torch.uint8).view(1, 2, 3))
+    (tmp_path / "b.png").write_text("%!PS-Adobe-3.0 EPSF-3.0")
+    with pytest.raises(DataError, match=r"b\.png cannot be read as a picture: it is no picture in a format"):
+        read_unscaled(tmp_path / "b.png", 1)
+
+
+def test_libraries_that_open_pictures_know_no_other_formats(monkeypatch):
+    """EPS would start another program."""
+    Image.init()
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    eps = encode(Image.new("L", (4, 4)), "EPS")
+    assert Image.open(io.BytesIO(eps)).format == "EPS"
+    refuse_other_formats()
+    with pytest.raises(Image.UnidentifiedImageError):
+        Image.open(io.BytesIO(eps))
+    assert Image.open(io.BytesIO(encode(Image.new("L", (4, 4))))).size == (4, 4)

@@ -11,7 +11,9 @@ from torch import nn
 from benchmarks.judge_digits import real_digits
 from modules.core.checks import CheckpointError, ConfigurationError
 from modules.data.quantization import to_bytes
+from modules.evaluation import references
 from modules.features import inception_v3
+from modules.features.cache import cache_folder
 from modules.features.digits import FILE, DigitsClassifier
 from modules.features.inception import BlockE, InceptionNetwork, Unit, _mean, resize
 from modules.features.inception_v3 import InceptionV3
@@ -139,6 +141,18 @@ def test_the_published_file_is_fetched_once_or_asked_for(weights, home, monkeypa
     monkeypatch.setattr(inception_v3, "HASH", inception_v3._sha256(weights)[:8])
     InceptionV3().open((3, 32, 32), CPU)
     assert (home / weights.name).read_bytes() == weights.read_bytes()
+
+
+def test_a_cache_that_cannot_be_written_is_no_fault(weights, monkeypatch):
+    """As with HOME=/dev/null; what must be fetched says so in one line."""
+    monkeypatch.delenv("HF_HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/dev/null")
+    references._save(cache_folder() / "references" / "a.npz", {"mean": np.zeros(2)})
+    assert inception_v3._fitting(weights).keys() == InceptionNetwork().state_dict().keys()
+    monkeypatch.setattr(inception_v3, "URL", weights.as_uri())
+    with pytest.raises(CheckpointError, match=r"cannot be fetched \(.*Not a directory.*\): fetch"):
+        InceptionV3().open((3, 32, 32), CPU)
 
 
 class Evil:

@@ -243,7 +243,7 @@ def test_the_task_writes_what_python_gives(tiny_run, unlabelled, run, tmp_path) 
     options = ["--labels", "3", "5", "--label-weights", "1.5", "-0.5", "--num", "4", "--seed", "2"]
     options += ["--with", str(unlabelled), "--run-weights", "1", "0.5"]
     assert _task(tiny_run, tmp_path, *options) == 0
-    assert {p.name for p in tmp_path.iterdir()} == {"grid.png", "samples.npz", "compose.json"}
+    assert {p.name for p in tmp_path.glob("[!.]*")} == {"grid.png", "samples.npz", "compose.json"}
     composed = run.composed_with([runs.load(unlabelled)], [1.0, 0.5]).with_conditions([3, 5], [1.5, -0.5])
     x = composed.generate(4, seed=2).x.clamp(-1, 1)
     images = np.load(tmp_path / "samples.npz")["images"]

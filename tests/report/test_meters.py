@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
 import torch
 
 from modules.report.meters import LevelMeter
@@ -22,6 +25,23 @@ def test_processes_weigh_by_their_samples():
     meter = LevelMeter(2, torch.device("cpu"))
     meter.add(torch.tensor([1]), {"energy": torch.tensor([4.0])})
     assert meter.read(lambda sums: sums + other) == {"energy": 2.8, "energy/1": 1.0, "energy/2": 10.0}
+
+
+def test_sums_go_on_where_they_were_saved():
+    """By JSON, to the last bit; those of other levels are left out."""
+    straight, first, second = (LevelMeter(2, torch.device("cpu")) for _ in range(3))
+    values = torch.rand(5, 8, generator=torch.Generator().manual_seed(0)) / 3
+    for step, of_step in enumerate(values):
+        for meter in (straight, first if step < 3 else second):
+            if step == 3 and meter is second:
+                second.load({**json.loads(json.dumps(first.state())), "other": [[1.0], [1.0]]})
+            meter.add(torch.tensor([1, 2] * 4), {"energy": of_step})
+    assert straight.state() == second.state() and list(second.state()) == ["energy"]
+    both = LevelMeter(2, torch.device("cpu"))
+    both.load(first.state())
+    both.load(first.state())  # of two processes
+    assert both.state()["energy"][1] == [24.0, 24.0]
+    assert second.read(lambda sums: sums)["energy"] == pytest.approx(float(values.mean()), rel=1e-6)
 
 
 def test_sums_keep_small_gaps_of_large_energies():

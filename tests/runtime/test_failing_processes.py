@@ -79,7 +79,7 @@ def test_both_processes_end_alike(ended):
     output, done, _ = ended
     for rank in (0, 1):
         codes = json.loads((output / f"codes{rank}.json").read_text())
-        expected = {"raise": 3, "skip": 0, "rollback": 0, "signal": 75, "sampling": 75}
+        expected = {"raise": 3, "skip": 0, "rollback": 0, "signal": 75, "sampling": 75, "apart": 2}
         assert codes == expected, done[rank].stderr[-3000:]
 
 
@@ -117,6 +117,13 @@ def test_a_signal_to_one_process_saves_and_stops_both_after_the_same_step(ended)
     assert not [line for line in _lines(ended, 1) if line.startswith("stopped by a signal")]
 
 
+def test_processes_that_would_go_on_from_different_steps_stop(ended):
+    for rank, head in ((0, "error: "), (1, "[process 1] error: ")):
+        (line,) = [line for line in _lines(ended, rank) if "would go on from" in line]
+        assert line.startswith(f"{head}the processes would go on from steps 3, 0: they must all see the same")
+    assert not list((ended[0] / "new").rglob("step_*"))
+
+
 def test_when_one_process_is_killed_the_other_ends_soon_with_a_message(ended):
     output, done, seconds = ended
     assert done[1].returncode == -9
@@ -135,16 +142,29 @@ def test_when_one_process_is_killed_the_other_ends_soon_with_a_message(ended):
 
 
 class Torchrun:
-    """A long run of two processes under torchrun, once it trains."""
+    """A long run of two processes under torchrun, once it trains.
 
-    def __init__(self, output: Path) -> None:
+    Args:
+        restarts: how often torchrun starts all of them again when one has ended.
+    """
+
+    def __init__(self, output: Path, restarts: int = 0) -> None:
         (output / "tiny.gin").write_text(TINY)
         settings = ("NUM_STEPS=1000000", "Trainer.sample_every=0", "Runtime.peer_timeout=20")
         self.run, self.printed = output / "run", output / "printed"
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
-                *(launch.__file__, "--gin", str(output / "tiny.gin"), "--output", str(self.run)),
+                *(f"--max_restarts={restarts}",),
+                *(
+                    launch.__file__,
+                    "--gin",
+                    str(output / "tiny.gin"),
+                    "--output",
+                    str(self.run),
+                    "--resume",
+                    "auto",
+                ),
                 *(word for setting in settings for word in ("--set", setting)),
             ],
             env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
@@ -155,13 +175,32 @@ class Torchrun:
         while not checkpoints.of_run(self.run):
             assert time.monotonic() < until and self.process.poll() is None, self.printed.read_text()
             time.sleep(0.1)
+        self.workers = self._workers()
+
+    def _workers(self) -> dict[int, int]:
+        """The processes that train, by rank."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        self.workers = {self._rank(int(pid)): int(pid) for pid in children}
+        ranks = {int(pid): self._rank(int(pid)) for pid in children}
+        return {rank: pid for pid, rank in ranks.items() if rank is not None}
+
+    def starts_again(self) -> None:
+        """Wait until other processes train."""
+        until = time.monotonic() + 120
+        while len(found := self._workers()) < 2 or set(found.values()) & set(self.workers.values()):
+            assert time.monotonic() < until and self.process.poll() is None, self.printed.read_text()
+            time.sleep(0.1)
+        self.workers, step = found, checkpoints.step_of(checkpoints.of_run(self.run)[-1])
+        while checkpoints.step_of(checkpoints.of_run(self.run)[-1]) <= step:
+            assert time.monotonic() < until and self.process.poll() is None, self.printed.read_text()
+            time.sleep(0.1)
 
     @staticmethod
-    def _rank(pid: int) -> int:
-        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        return next(int(entry[5:]) for entry in environment if entry.startswith(b"RANK="))
+    def _rank(pid: int) -> int | None:
+        """None for a process that has just ended."""
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            return next((int(entry[5:]) for entry in environment if entry.startswith(b"RANK=")), None)
+        return None
 
     def ends(self) -> float:
         """Seconds until it ended."""
@@ -219,4 +258,19 @@ def test_a_process_that_hangs_is_waited_for_as_long_as_was_asked(torchrun):
     seconds = torchrun.ends()
     assert 10 < seconds < 80
     assert "another process of the run died or no longer answers" in torchrun.printed.read_text()
+    _is_whole(torchrun.run)
+
+
+@pytest.mark.slow
+def test_under_torchrun_a_killed_process_is_started_again_and_goes_on(tmp_path):
+    """By one command, --resume auto, which began the run too."""
+    torchrun = Torchrun(tmp_path, restarts=1)
+    before = json.loads((torchrun.run / "metrics.jsonl").read_text().splitlines()[0])
+    step = checkpoints.step_of(checkpoints.of_run(torchrun.run)[-1])
+    os.kill(torchrun.workers[1], signal.SIGKILL)
+    torchrun.starts_again()
+    rows = [json.loads(line) for line in (torchrun.run / "metrics.jsonl").read_text().splitlines()]
+    assert rows[0] == before and rows[-1]["step"] > step  # it goes on, and doesn't begin again
+    os.kill(torchrun.process.pid, signal.SIGTERM)
+    assert torchrun.ends() < 60
     _is_whole(torchrun.run)

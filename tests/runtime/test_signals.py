@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import signal
 import sys
+import termios
 import threading
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 import launch
+from modules.core.output import outlive_listeners
 from modules.energies.mlp import MLPEnergy
 from modules.initializers.mlp import MLPInitializer
 from modules.runtime.runtime import Runtime
-from modules.runtime.signals import SamplingStoppedError, Signals
+from modules.runtime.signals import CODES, SamplingStoppedError, Signals
 from modules.samplers.langevin import Langevin
 from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
@@ -29,17 +34,41 @@ from tests.training.test_guards import assert_same, trainer_of
 
 torch.set_num_threads(1)
 
-ALL = {"SIGTERM": 75, "SIGUSR1": 75, "SIGINT": 130, "SIGINT+SIGTERM": 75, "SIGTERM+SIGINT": 75}
+REQUEUED = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGPWR")
+ALL = {"SIGINT": 130, "SIGINT+SIGTERM": 75, "SIGTERM+SIGINT": 75, **dict.fromkeys(REQUEUED, 75)}
+
+OTHERS = {
+    "can't be caught": {"SIGKILL", "SIGSTOP"},
+    "a fault of the program, whose state isn't worth saving": {
+        *("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP", "SIGSTKFLT"),
+    },
+    "asks to leave at once": {"SIGQUIT"},
+    "a timer that the program sets itself": {"SIGALRM", "SIGVTALRM", "SIGPROF"},
+    "ends nothing by default, or Python ignores it": {
+        *("SIGCHLD", "SIGCONT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGWINCH", "SIGPIPE", "SIGXFSZ"),
+    },
+    "for files that the program asked to hear of": {"SIGIO"},
+}
 
 
 def _steps(folder: Path) -> list[str]:
     return [path.name for path in checkpoints.of_run(folder)]
 
 
+def test_every_signal_of_the_system_was_thought_of():
+    """All but those for a program's own use (real time)."""
+    named = {s for s in signal.valid_signals() if isinstance(s, signal.Signals)}
+    names = {signal.Signals(s).name for s in named} - {"SIGRTMIN", "SIGRTMAX"}
+    known = [*map(signal.Signals, CODES)]
+    assert sorted([*(s.name for s in known), *(name for of in OTHERS.values() for name in of)]) == sorted(
+        names
+    )
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_a_step_is_finished_and_saved(tmp_path, name):
     """The signal comes in step 3: it's saved, and no later one is made."""
-    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    numbers = [getattr(signal, name) for name in ("SIGINT", *REQUEUED)]
     before = [signal.getsignal(number) for number in numbers]
     training = trainer_of(FaultySampler(name, 2)).train(tmp_path)
     assert (training.num_steps_done, training.stop_code) == (3, ALL[name])
@@ -100,6 +129,42 @@ def test_a_second_interrupt_leaves_at_once(tmp_path):
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT
     assert _steps(tmp_path) == ["step_00000002"]
+
+
+def test_a_closed_terminal_saves_the_run(tmp_path):
+    """The system's own SIGHUP, with a bar and lines that can't be written any more."""
+    child, terminal = pty.fork()
+    if child == 0:
+        try:
+            termios.tcsetwinsize(1, (24, 80))  # a bar needs some room
+            sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w") for number in (1, 2))
+            outlive_listeners()
+            training = trainer_of(num_steps=10**6).train(tmp_path)
+            print("a line that nobody hears", flush=True)
+            os._exit(training.stop_code)
+        finally:
+            os._exit(1)
+    seen, journal, until = b"", tmp_path / "metrics.jsonl", time.monotonic() + 60
+    while not (b"step/s" in seen and journal.read_text()) and time.monotonic() < until:
+        seen += os.read(terminal, 1000) if select.select([terminal], [], [], 0.05)[0] else b""
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 75
+    (name,) = _steps(tmp_path)
+    rows = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").open()]
+    assert rows == list(range(1, len(rows) + 1)) and name == f"step_{len(rows):08d}"
+
+
+def test_a_hangup_that_is_ignored_stays_ignored():
+    """As nohup has it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with (signals := Signals()).noted():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signals.code == 0
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signals.code == 75
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_outside_of_the_main_thread_nothing_is_listened_for():

@@ -38,8 +38,10 @@ class Notes(GeneralTracker):
 def test_an_instance_is_sent_what_is_tracked(tmp_path: Path) -> None:
     notes = Notes()
     runtime = Runtime(trackers=(notes,))
-    runtime.start_trackers(tmp_path)
+    runtime.start_trackers(tmp_path, 0)
     runtime.track({"loss": 0.5}, 3)
+    runtime.track_again(2)
+    assert not notes.ended
     runtime.end_trackers()
     assert notes.rows == [(3, {"loss": 0.5})] and notes.ended
 

@@ -155,8 +155,8 @@ def _numbers(path: Path) -> list[float]:
     if path.suffix == ".npz":
         with np.load(path) as arrays:
             return [float(v) for name in arrays.files for v in arrays[name].ravel()]
-    if path.name in ("histograms.png", "chains.png", "line.png"):
-        return []
+    if path.is_dir() or path.suffix == ".md" or path.name in ("histograms.png", "chains.png", "line.png"):
+        return []  # figures of other files; states of each process
     return np.asarray(Image.open(path), float).ravel().tolist()
 
 

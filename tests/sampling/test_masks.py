@@ -9,6 +9,7 @@ from PIL import Image
 
 from modules.core.checks import ConfigurationError, DataError
 from modules.sampling import masks
+from tests.data.broken_pictures import bomb
 
 SHAPE = (3, 8, 12)
 
@@ -47,3 +48,77 @@ def test_a_picture_is_a_mask_of_its_own_size(tmp_path) -> None:
         masks.of(str(tmp_path / "text.png"), 2, SHAPE)
     with pytest.raises(ConfigurationError, match=r"'lefft'\. Did you mean 'left'\?"):
         masks.of("lefft", 2, SHAPE)
+
+
+def _half(value: int, dtype: type = np.uint8) -> np.ndarray:
+    """8 x 12, the left half `value`, the rest 0."""
+    return np.repeat(np.array([[value] * 6 + [0] * 6], dtype), 8, 0)
+
+
+def _with_alpha() -> Image.Image:
+    """Black all over, its left half fully transparent: on white."""
+    picture = Image.new("LA", (12, 8), (0, 255))
+    picture.putalpha(Image.fromarray(255 - _half(255)))
+    return picture
+
+
+EXIF = Image.Exif()
+EXIF[0x0112] = 3  # upside down: by half a turn
+LEFT_HALVES = {
+    "grey": (Image.fromarray(_half(255)), {}),
+    "grey of 16 bits": (Image.fromarray(_half(65535, np.uint16)), {}),
+    "one bit": (Image.fromarray(_half(255)).convert("1"), {}),
+    "transparent": (_with_alpha(), {}),
+    "turned by EXIF": (Image.fromarray(_half(255)[:, ::-1]), {"exif": EXIF}),
+}
+
+
+@pytest.mark.parametrize("kind", LEFT_HALVES)
+def test_a_mask_is_read_as_any_picture_is(tmp_path, kind) -> None:
+    picture, options = LEFT_HALVES[kind]
+    picture.save(tmp_path / "mask.png", **options)
+    known = masks.of(str(tmp_path / "mask.png"), 1, SHAPE)
+    assert torch.equal(known, masks.named("left", 1, SHAPE))
+
+
+def test_grey_of_16_bits_is_known_from_its_own_middle_on(tmp_path) -> None:
+    """Clipped to 8 bits, 300 of 65535 would be white."""
+    pixels = _half(65535, np.uint16)
+    pixels[:, 6:] = 300
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    assert torch.equal(masks.of(str(tmp_path / "mask.png"), 1, SHAPE), masks.named("left", 1, SHAPE))
+
+
+def _painted_on_nothing() -> Image.Image:
+    """White paint on the left, the rest transparent: on white it is all white."""
+    picture = Image.new("LA", (12, 8), (255, 0))
+    picture.putalpha(Image.fromarray(_half(255)))
+    return picture
+
+
+REFUSED = {
+    "everything": (Image.new("L", (12, 8), 255), "says that everything is known: .* or name the mask all"),
+    "nothing": (Image.new("L", (12, 8), 0), "says that nothing is known: .* or name the mask none"),
+    "white on nothing": (
+        _painted_on_nothing(),
+        r"everything is known: .* \(what is transparent counts as wh",
+    ),
+    "a program": (
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 12 8\n",
+        "no picture in a format that is read",
+    ),
+    "200 megapixels": (bomb(20_000, 10_000), r"mask\.png cannot be read as a picture: .*200000000 pixels"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_picture_that_is_no_mask_is_one_line(tmp_path, kind) -> None:
+    picture, words = REFUSED[kind]
+    path = tmp_path / "mask.png"
+    if isinstance(picture, bytes):
+        path.write_bytes(picture)
+    else:
+        picture.save(path)
+    with pytest.raises(DataError, match=words) as caught:
+        masks.of(str(path), 1, SHAPE)
+    assert "\n" not in str(caught.value)

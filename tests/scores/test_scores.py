@@ -7,12 +7,17 @@ import torch
 
 from modules.core.checks import ConfigurationError
 from modules.core.noise import Noise
+from modules.energies.analytic import GaussianEnergy
+from modules.energies.normalized import NormalizedEnergy
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
+from modules.initializers.own import OwnProposal
+from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.cosine import CosineSchedule
 from modules.schedules.forward import posterior_mean
 from modules.scores.denoising import DenoisingScore
 from modules.scores.energy import EnergyScore, GradientNormScore, NoisyEnergyScore
+from modules.scores.likelihood import LikelihoodScore, TypicalityScore
 from tests.gaussian_oracle import ENERGY, MEAN, VARIANCE, ExactProposal, data
 
 SCHEDULE = CosineSchedule()
@@ -98,3 +103,21 @@ def test_bad_arguments_and_what_a_run_lacks():
     with pytest.raises(ConfigurationError, match="needs a trained initializer"):
         DenoisingScore().check(ENERGY, CopyInitializer((2,)), SCHEDULE)
     DenoisingScore().check(ENERGY, MLPInitializer((2,), width=8), SCHEDULE)
+
+
+def test_typicality_is_the_distance_from_what_is_usual() -> None:
+    """|U - H|: H is the mean of U over the data it is fitted to, or given; what is too dense is far too."""
+    torch.manual_seed(0)
+    energy = NormalizedEnergy(GaussianEnergy((2,), 0.0, 0.5)).double()
+    schedule, x = ContinuousSchedule(), torch.tensor([[0.0, 0.0], [0.5, 0.5], [3.0, 3.0]]).double()
+    plain = LikelihoodScore(0.2)(energy, OwnProposal((2,)), schedule, x)
+    score = TypicalityScore(0.2)
+    with pytest.raises(ConfigurationError, match="fit it to data"):
+        score(energy, OwnProposal((2,)), schedule, x)
+    score.fit(energy, OwnProposal((2,)), schedule, x[1:2].repeat(5, 1))
+    values = score(energy, OwnProposal((2,)), schedule, x)
+    torch.testing.assert_close(values, (plain - plain[1]).abs())
+    assert values[0] > 0.1 and plain[0] < plain[1]
+    given = TypicalityScore(0.2, entropy=float(plain[2]))
+    given.fit(energy, OwnProposal((2,)), schedule, x)
+    assert given(energy, OwnProposal((2,)), schedule, x)[2] < 1e-9

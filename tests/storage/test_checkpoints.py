@@ -237,3 +237,25 @@ class TestSchema1:
             with pytest.raises(CheckpointError, match=file) as caught:
                 checkpoints.load(broken)
             assert "\n" not in str(caught.value)
+
+
+def test_a_renamed_checkpoint_is_not_taken_for_the_newest(tmp_path, caplog):
+    for step in (1, 2):
+        checkpoints.save(checkpoints.path_of(tmp_path, step), {}, {"step": step})
+    checkpoints.path_of(tmp_path, 1).rename(checkpoints.path_of(tmp_path, 9))
+    with pytest.raises(CheckpointError, match="step_00000009 holds step 1: it was renamed"):
+        checkpoints.load(checkpoints.path_of(tmp_path, 9))
+    assert checkpoints.latest(tmp_path) == checkpoints.path_of(tmp_path, 2)
+    assert "passed over a broken checkpoint for step_00000002" in caplog.text
+    checkpoints.path_of(tmp_path, 9).rename(tmp_path / "a copy")  # a name of one's own says no step
+    assert checkpoints.load(tmp_path / "a copy")[1]["step"] == 1
+
+
+def test_a_best_checkpoint_that_was_deleted_is_said_to_be(tmp_path):
+    state = {"step": 4, "best": {"metric": "fid", "value": 1.0, "step": 3}}
+    checkpoints.save(checkpoints.path_of(tmp_path, 4), {}, state)
+    with pytest.raises(CheckpointError, match="no best checkpoint any more: that of step 3 was deleted"):
+        checkpoints.best(tmp_path)
+    checkpoints.save(checkpoints.path_of(tmp_path, 4), {}, {"step": 4, "best": None})
+    with pytest.raises(CheckpointError, match="it was trained without samples"):
+        checkpoints.best(tmp_path)

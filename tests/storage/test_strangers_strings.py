@@ -64,6 +64,8 @@ COMMANDS = {
     "inpaint": ["--num", "1", "--completions", "1"],
     "interpolate": ["--num", "1", "--frames", "2"],
     "compose": ["--num", "1", "--labels", "3"],
+    "likelihood": ["--num", "2", "--chains", "2", "--bridges", "1", "--batch-size", "2"],
+    "restore": ["--num", "1", "--completions", "1"],
     "detect": ["--num", "2", "--against", "uniform"],
     "landscape": ["--between", "one.png", "other.png", "--points", "3"],
     "chains": ["--num", "2", "--steps", "40", "--every", "1"],

@@ -62,12 +62,28 @@ def test_other_starts_and_the_ladder(tiny_run, tmp_path, start):
         assert 2 <= written["levels"][0]["displacement"][1] / plain[1] <= 4
 
 
+def test_chains_of_an_exact_sampler_tell_their_acceptance(tiny_run, tmp_path, capsys):
+    options = ["--sampler", "AdjustedLangevin", "--set", "chains/AdjustedLangevin.num_warmup=60"]
+    ladder = _chains(tiny_run, tmp_path / "out", *options, "--along", "ladder")
+    shares = [level["acceptance"] for level in ladder["levels"]]
+    assert len(shares) == 6 and all(0.3 < share < 0.9 for share in shares)
+    assert capsys.readouterr().out.count("% accepted)") == 6
+    assert _chains(tiny_run, tmp_path / "plain")["levels"][0]["acceptance"] is None
+    capsys.readouterr()
+    for wrong, words in (("EMA", "EMA"), ("Langevine", "Langevine")):
+        command = ["--task", "chains", "--run", str(tiny_run), *SHORT, "--sampler", wrong]
+        assert launch.main([*command, "--output", str(tmp_path / "wrong")]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and words in error
+    assert not (tmp_path / "wrong").exists()
+
+
 def test_each_level_has_a_folder_of_its_own(tiny_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
     for options in (["--level", "1"], [], ["--along", "conditional"]):
         assert launch.main(["--task", "chains", "--run", str(run), *SHORT, *options]) == 0
-    names = {"chains_level1_data", "chains_level0_data", "chains_conditional0_data"}
+    names = {f"chains_{kind}_data_every1_num5_steps40" for kind in ("level1", "level0", "conditional0")}
     assert {path.name for path in run.glob("chains_*")} == names
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -83,6 +85,29 @@ def test_unequal_resizing_is_warned_of_and_made_equal(tiny_run, larger, tmp_path
     assert json.loads((tmp_path / "one" / "detection.json").read_text())["unequal_resize"] == ["larger"]
     assert _detect(tiny_run, tmp_path / "via", *options, "--via", "4") == 0
     assert "warning" not in capsys.readouterr().err
+
+
+def test_a_set_whose_first_images_are_bad(tiny_run, tmp_path, capsys):
+    """What max_bad_images lets pass is no fault of the look at the sizes either: it takes the next."""
+    file = io.BytesIO()
+    Image.fromarray(np.full((16, 16), 100, np.uint8)).save(file, "PNG")
+    rows = [None, {"bytes": b"", "path": None}, {"bytes": b"no picture", "path": None}]
+    rows += [{"bytes": file.getvalue(), "path": None}] * 40
+    table = datasets.Dataset.from_dict({"image": rows}, datasets.Features({"image": datasets.Image()}))
+    table.save_to_disk(str(tmp_path / "set"))
+    options = [
+        "--against",
+        "odd=@HuggingFaceData",
+        "--set",
+        f'odd/HuggingFaceData.source="{tmp_path / "set"}"',
+    ]
+    options += ["--set", "odd/HuggingFaceData.shape=(1, 8, 8)", *HELD_OUT]
+    assert _detect(tiny_run, tmp_path / "out", *options) == 2
+    assert "image 0 (" in capsys.readouterr().err
+    options += ["--set", "odd/HuggingFaceData.max_bad_images=3"]
+    assert _detect(tiny_run, tmp_path / "out", *options) == 0
+    assert "warning: odd comes from images of 16x16" in capsys.readouterr().err
+    assert sum(row["set"] == "odd" for row in _table(tmp_path / "out")) == 40
 
 
 FAULTS = {

@@ -172,12 +172,12 @@ def _read_seed(run: Path, seed: int, folder: Path) -> dict:
 
 
 def test_references_are_computed_once(evaluated, home, tiny_run, tmp_path):
-    before = {path: path.stat().st_mtime_ns for path in home.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in home.glob("[!.]*")}
     # FID's moments; the rows that KID, PRDC and distances share; modes; sums of two metrics
     assert len(before) == 5 and all(path.suffix in (".npz", ".npy") for path in before)
     options = ("--metrics", ALL, "--num", "40", "--seed", "3", "--batch-size", "9", *EXTRACTOR)
     assert _evaluate(tiny_run, tmp_path / "again", *options) == 0
-    assert {path: path.stat().st_mtime_ns for path in home.iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in home.glob("[!.]*")} == before
     expected = _values(_read(evaluated))
     for name, value in _values(_read(tmp_path / "again")).items():
         assert value == pytest.approx(expected[name], rel=2e-3, abs=2e-3), name
@@ -202,6 +202,10 @@ def test_published_statistics_and_the_extrapolation(evaluated, home, tiny_run, t
     options += ["--statistics", str(tmp_path / "published.npz"), "--set", "FID.extrapolate=True"]
     assert _evaluate(tiny_run, tmp_path / "out", *options) == 0
     found = _read(tmp_path / "out")
+    np.savez(tmp_path / "published.npz", mu=mu + 1, sigma=sigma)  # others of the same name
+    assert _evaluate(tiny_run, tmp_path / "out", *options) == 0
+    values = [_values(json.loads(path.read_text()))["fid"] for path in (tmp_path / "out").glob("*.json")]
+    assert len(values) == 2 and abs(values[0] - values[1]) > 1
     values = _values(found)
     assert values["fid"] == pytest.approx(_values(_read(evaluated))["fid"], rel=1e-6)
     assert 0 < values["fid_infinity"] < values["fid"] and "note" not in found["values"]["fid_infinity"]
@@ -223,21 +227,22 @@ def test_a_sweep_over_guidance_scales(home, tiny_run, tmp_path):
     options = ["--metrics", "fid,recognised", "--num", "20", "--repeats", "2", *EXTRACTOR]
     assert _evaluate(tiny_run, tmp_path / "all", *options, "--guidance", "2", "0", "-0.5") == 0
     (table,) = (tmp_path / "all").glob("*.csv")
-    stem = table.stem
+    assert table.stem.endswith("guidance2+0+-0.5")
+    stem = table.stem.removesuffix("2+0+-0.5")
     assert stem.startswith("step_00000004_fid-recognised_n20_seed0_repeats2_set")
-    assert {path.name for path in (tmp_path / "all").iterdir()} == {
-        f"{stem}2.json", f"{stem}0.json", f"{stem}-0.5.json", f"{stem}.csv", f"{stem}.png"
+    assert {path.name for path in (tmp_path / "all").glob("[!.]*")} == {
+        f"{stem}2.json", f"{stem}0.json", f"{stem}-0.5.json", table.name, f"{table.stem}.png"
     }  # fmt: skip
     assert _evaluate(tiny_run, tmp_path / "one", *options, "--guidance", "2") == 0
     alone = _read(tmp_path / "one")
     assert alone == json.loads((tmp_path / "all" / f"{stem}2.json").read_text())
-    with (tmp_path / "all" / f"{stem}.csv").open() as file:
-        table = list(csv.DictReader(file))
-    assert [row["guidance"] for row in table] == ["2.0", "0.0", "-0.5"]
-    assert {name: float(table[0][name]) for name in alone["values"]} == _values(alone)
-    assert float(table[0]["fid_sd"]) == alone["values"]["fid"]["sd"] > 0
-    assert len({row["fid"] for row in table}) == 3
-    assert Image.open(tmp_path / "all" / f"{stem}.png").width > 500
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["guidance"] for row in rows] == ["2.0", "0.0", "-0.5"]
+    assert {name: float(rows[0][name]) for name in alone["values"]} == _values(alone)
+    assert float(rows[0]["fid_sd"]) == alone["values"]["fid"]["sd"] > 0
+    assert len({row["fid"] for row in rows}) == 3
+    assert Image.open(table.with_suffix(".png")).width > 500
 
 
 POINTS = """\

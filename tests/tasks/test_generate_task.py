@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -33,7 +35,7 @@ def five(tiny_run, tmp_path_factory):
 def test_it_writes_each_image_and_a_grid(five, tiny_run):
     pictures = _pictures(five)
     assert list(pictures) == [f"{i:06d}.png" for i in range(5)]
-    assert {p.name for p in five.iterdir()} == {*pictures, "grid.png"}
+    assert {p.name for p in five.glob("[!.]*")} == {*pictures, "grid.png"}
     # the classes in turn, quantized as evaluation does it
     x = runs.load(tiny_run).generate(5, label=range(5), seed=3).x
     expected = to_bytes(x)[:, 0].numpy().astype(int)
@@ -42,16 +44,34 @@ def test_it_writes_each_image_and_a_grid(five, tiny_run):
     assert grid.width > grid.height >= 300
 
 
-def test_nothing_of_an_earlier_command_stays_among_the_images(tiny_run, tmp_path):
-    (tmp_path / "mine.png").touch()
-    (tmp_path / "guidance.png").write_bytes(b"somebody's")
-    assert _generate(tiny_run, tmp_path, "--num", "1") == 0
-    assert (tmp_path / "guidance.png").read_bytes() == b"somebody's"
-    assert _generate(tiny_run, tmp_path, "--num", "3", "--guidance", "0", "1", "--levels") == 0
-    assert _generate(tiny_run, tmp_path, "--num", "3", "--format", "npz") == 0
-    assert {p.name for p in tmp_path.iterdir()} == {"mine.png", "samples.npz", "grid.png"}
-    assert _generate(tiny_run, tmp_path, "--num", "2") == 0
-    assert {p.name for p in tmp_path.iterdir()} == {"mine.png", "000000.png", "000001.png", "grid.png"}
+def _bytes(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.glob("[!.]*")}
+
+
+def test_nothing_of_the_users_or_of_other_options_is_touched(tiny_run, tmp_path, capsys):
+    for name in ("000123.png", "guidance.png", "notes.txt"):
+        (tmp_path / name).write_bytes(b"mine")
+    assert _generate(tiny_run, tmp_path, "--num", "2", "--label", "0") == 0  # added to
+    before = _bytes(tmp_path)
+    assert {str(path) for path in before} == {
+        "000000.png", "000001.png", "grid.png", "000123.png", "guidance.png", "notes.txt"
+    }  # fmt: skip
+    for options in (["--num", "2", "--label", "1"], ["--num", "3", "--guidance", "0", "1"], ["--num", "124"]):
+        assert _generate(tiny_run, tmp_path, *options) == 2
+        assert "name another --output" in capsys.readouterr().err
+        assert _bytes(tmp_path) == before
+    assert _generate(tiny_run, tmp_path, "--num", "2", "--label", "0") == 0  # its own: written again
+    assert _bytes(tmp_path) == before
+
+
+def test_other_options_have_another_folder(tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    for options in ([], ["--label", "1"], ["--label", "1", "--guidance", "0.5"], ["--format", "npz"]):
+        words = ["--task", "generate", "--run", str(run), "--num", "2", "--seed", "3", *options]
+        assert launch.main(words) == 0
+    assert {path.name for path in run.glob("generated*")} == {
+        f"generated_seed3_{rest}" for rest in ("num2", "label1_num2", "guidance0.5_label1_num2", "npz_num2")
+    }
 
 
 @pytest.mark.parametrize(
@@ -90,7 +110,7 @@ def test_a_label_guidance_and_one_array(tiny_run, tmp_path):
     assert arrays["labels"].tolist() == [7, 7, 7] and arrays["images"].dtype == np.uint8
     x = runs.load(tiny_run).generate(3, 7, 0.5).x
     assert abs(arrays["images"].astype(int) - to_bytes(x).numpy()).max() <= 1
-    assert {p.name for p in tmp_path.iterdir()} == {"samples.npz", "grid.png"}
+    assert {p.name for p in tmp_path.glob("[!.]*")} == {"samples.npz", "grid.png"}
 
 
 def test_points_are_an_array(tmp_path):
@@ -112,7 +132,11 @@ Trainer.sample_every = 0
     arrays = np.load(tmp_path / "out" / "samples.npz")
     assert arrays["images"].shape == (70, 2) and arrays["images"].dtype == np.float32
     assert arrays.files == ["images"]
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"samples.npz", "grid.png", "levels.gif"}
+    assert {path.name for path in (tmp_path / "out").glob("[!.]*")} == {
+        "samples.npz",
+        "grid.png",
+        "levels.gif",
+    }
     assert Image.open(tmp_path / "out" / "levels.gif").n_frames == 8
     torch.testing.assert_close(
         torch.from_numpy(arrays["images"]), runs.load(tmp_path / "run").generate(70).x, rtol=0, atol=1e-4
@@ -158,7 +182,7 @@ def test_a_sweep_over_guidance_scales(tiny_run, tmp_path):
     """Each scale's folder holds what one scale alone gives; the sweep shows a row a scale."""
     options = ["--num", "3", "--label", "2", "--seed", "1"]
     assert _generate(tiny_run, tmp_path / "all", *options, "--guidance", "0", "-0.5", "2") == 0
-    assert {p.name for p in (tmp_path / "all").iterdir()} == {
+    assert {p.name for p in (tmp_path / "all").glob("[!.]*")} == {
         "guidance_0", "guidance_-0.5", "guidance_2", "guidance.png"
     }  # fmt: skip
     assert _generate(tiny_run, tmp_path / "one", *options, "--guidance", "2") == 0
@@ -171,7 +195,7 @@ def test_a_sweep_over_guidance_scales(tiny_run, tmp_path):
 def test_fewer_steps_and_every_level(tiny_run, tmp_path):
     options = ["--num", "9", "--label", "2", "--steps", "0", "--levels", "--format", "npz"]
     assert _generate(tiny_run, tmp_path, *options) == 0
-    assert {p.name for p in tmp_path.iterdir()} == {"samples.npz", "grid.png", "levels.png", "levels.gif"}
+    assert {p.name for p in tmp_path.glob("[!.]*")} == {"samples.npz", "grid.png", "levels.png", "levels.gif"}
     run = runs.load(tiny_run)
     run.generation.sampler.num_steps = 0
     drawn = run.generate(9, 2)

@@ -26,7 +26,7 @@ def _inpaint(run, output, *options: str) -> int:
 def test_it_writes_pictures_and_numbers(tiny_run, tmp_path) -> None:
     options = ["--num", "3", "--completions", "4", "--label", "own", "--guidance", "0.5", "--seed", "2"]
     assert _inpaint(tiny_run, tmp_path, *options, "--mask", "left", "all") == 0
-    assert {p.name for p in tmp_path.iterdir()} == {"left.png", "all.png", "inpaint.json"}
+    assert {p.name for p in tmp_path.glob("[!.]*")} == {"left.png", "all.png", "inpaint.json"}
     found = json.loads((tmp_path / "inpaint.json").read_text())
     assert (found["step"], found["seed"], found["completions"], found["guidance"]) == (4, 2, 4, 0.5)
     assert found["masks"]["all"]["rmse"] == {"mean": None, "each": [None] * 3}
@@ -60,16 +60,15 @@ def test_perceptual_distances_by_the_extractor_named(tiny_run, tmp_path, capsys)
     assert "perceptual_diversity" in capsys.readouterr().out
 
 
-def test_files_of_images_and_masks_and_nothing_known(tiny_run, tmp_path) -> None:
+def test_files_of_images_and_nothing_known(tiny_run, tmp_path) -> None:
     """An empty mask gives what generate gives with the seed."""
     folder = tmp_path / "images"
     folder.mkdir()
     for i in range(2):
         Image.fromarray(np.full((16, 16), 100 * i, np.uint8)).save(folder / f"{i}.png")
-    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "hole.png")
-    options = ["--images", str(folder), "--mask", str(tmp_path / "hole.png"), "--completions", "2"]
+    options = ["--images", str(folder), "--mask", "none", "--completions", "2"]
     assert _inpaint(tiny_run, tmp_path / "out", *options) == 0
-    found = json.loads((tmp_path / "out" / "inpaint.json").read_text())["masks"]["hole"]
+    found = json.loads((tmp_path / "out" / "inpaint.json").read_text())["masks"]["none"]
     x = runs.load(tiny_run).generate(4).x.clamp(-1, 1).unflatten(0, (2, 2))
     truth = torch.tensor([-1.0, 100 / 127.5 - 1])[:, None, None, None, None]
     error = (x - truth).square().mean((1, 2, 3, 4)).sqrt()
@@ -83,6 +82,10 @@ FAULTS = {
         "--mask left drawn/left.png: both would be written as left.png",
     ),
     "a mask twice": (["--mask", "left", "all", "left"], "--mask left left: both would be written as"),
+    "a mask that knows nothing": (
+        ["--mask", "black.png"],
+        "black.png says that nothing is known: paint what",
+    ),
     "a mask of another size": (["--mask", "small.png"], "small.png has 4x4 pixels, the model's images 8x8"),
     "an extractor without layers": (
         ["--set", "Evaluation.extractor=@RawPixels()"],
@@ -106,6 +109,7 @@ FAULTS = {
 def test_a_fault_is_one_line_and_writes_nothing(tiny_run, unlabelled, tmp_path, monkeypatch, capsys, fault):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.zeros((4, 4), np.uint8)).save("small.png")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save("black.png")
     (tmp_path / "text.png").write_text("no picture")
     options, expected = FAULTS[fault]
     run = unlabelled if "without labels" in fault else tiny_run

@@ -15,19 +15,8 @@ from modules import runs
 from modules.core.checks import ConfigurationError
 from modules.energies.normalized import NormalizedEnergy
 from modules.storage import checkpoints
-from tests.tiny import ONE
 
 torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def one_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a class-conditional run of four steps, chains from the third on."""
-    folder = tmp_path_factory.mktemp("one")
-    (folder / "one.gin").write_text(ONE)
-    command = ["--gin", str(folder / "one.gin"), "--set", "NUM_CLASSES=10", "--output", str(folder / "run")]
-    assert launch.main(command) == 0
-    return folder / "run"
 
 
 def _task(name: str, run: Path, output: Path, *options: str) -> int:
@@ -129,6 +118,30 @@ def test_composition_of_conditions_and_of_runs(one_run, tmp_path):
     assert any(tmp_path.iterdir())
 
 
+def test_mixtures_and_exclusions(one_run, tiny_run, tmp_path, capsys):
+    """A mixture of one is it; of a class with itself too; the other forms are samples of their own."""
+    run = runs.load(one_run)
+    by_class = run.generate(3, label=3).x
+    torch.testing.assert_close(run.with_any([3, 3], [1.0, 2.0]).generate(3).x, by_class, rtol=1e-3, atol=1e-3)
+    twice = run.mixed_with([runs.load(one_run)], [1.0, 1.0])
+    torch.testing.assert_close(twice.generate(3, label=3).x, by_class, rtol=1e-3, atol=1e-3)
+    rest = run.without(3, strength=2.0).generate(3).x
+    assert rest.isfinite().all() and not torch.equal(rest, run.generate(3).x)
+    for options in (["--labels", "3", "5", "--mix"], ["--without", "3"]):
+        assert _task("compose", one_run, tmp_path / options[0], "--num", "3", *options) == 0
+    written = json.loads((tmp_path / "--labels" / "compose.json").read_text())
+    assert written["mixture"] and written["without"] is None
+    capsys.readouterr()
+    for options, words in (
+        (["--mix"], "--task compose needs"),
+        (["--labels", "3", "--without", "5"], "leave --labels and --with out"),
+        (["--labels", "3", "5", "--mix"], "mixtures need a run whose energy proposes by itself"),
+    ):
+        assert _task("compose", tiny_run, tmp_path / "no", *options) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and words in error
+
+
 TASKS = {
     "inpaint": ["--num", "2", "--completions", "2", "--mask", "left", "--label", "own", "--ladder", "4"],
     "interpolate": ["--num", "2", "--frames", "3"],
@@ -169,6 +182,8 @@ def test_detection_by_likelihood(one_run, tmp_path):
         "--score",
         "LikelihoodScore",
         "--score",
+        "TypicalityScore",
+        "--score",
         "DenoisingScore",
     ]
     assert _task("detect", one_run, tmp_path, *options) == 0
@@ -176,6 +191,18 @@ def test_detection_by_likelihood(one_run, tmp_path):
         rows = list(csv.DictReader(file))
     found = torch.tensor([float(row["LikelihoodScore"]) for row in rows])
     assert len(rows) == 40 and found.isfinite().all() and found.std() > 0
+    # typicality: the distance from one number, which is near the inliers' mean
+    far = torch.tensor([float(row["TypicalityScore"]) for row in rows])
+    both = [(found - far), (found + far)]  # H, where U is above it, and where it is below
+    entropy = both[0][far.argmax()] if found[far.argmax()] > found.mean() else both[1][far.argmax()]
+    torch.testing.assert_close((found - entropy).abs(), far, rtol=1e-3, atol=1e-2)
+    assert abs(entropy - found[:20].mean()) < 4 * found[:20].std()
+    areas = (tmp_path / "areas.md").read_text().splitlines()
+    assert areas[0] == "| AUROC against | uniform |" and [line.split("`")[1] for line in areas[2:]] == [
+        "LikelihoodScore",
+        "TypicalityScore",
+        "DenoisingScore",
+    ]
     assert torch.tensor([float(row["DenoisingScore"]) for row in rows]).isfinite().all()
 
 

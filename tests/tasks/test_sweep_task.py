@@ -143,7 +143,8 @@ def test_the_folder_is_for_this_sweep_alone(swept, folder, monkeypatch, capsys):
         assert part in text
     assert "seeds [7], now [7, 8]" in _refused(capsys, [*COMMAND, "--seeds", "7,8"])
     assert "two: + ENERGY_LR = 0.1" in _refused(capsys, [*COMMAND, "--set", "ENERGY_LR=0.1"])
-    for words in (["--gin", "points.gin", "--output", "sweep"], ["--output", "sweep", "--resume"]):
+    single = ["--gin", "points.gin", "--output", "sweep"]
+    for words in (single, [*single, "--resume", "auto"], ["--output", "sweep", "--resume"]):
         text = _refused(capsys, words)
         assert "sweep is the folder of a sweep; go on with it by python launch.py" in text and AXIS in text
     assert (swept / "sweep.json").read_bytes() == before

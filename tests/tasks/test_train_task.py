@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -54,10 +55,25 @@ def test_a_run_writes_what_it_says(tiny_run):
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 4]
 
 
+def test_a_new_run_replaces_no_file_of_the_users(folder, capsys):
+    (folder / "config.gin").write_text("mine")
+    assert _launch("--output", ".") == 2
+    assert "config.gin was not written by this command: name another --output" in capsys.readouterr().err
+    assert _files(folder) - {".lock"} == {"tiny.gin", "config.gin"}
+    assert (folder / "config.gin").read_text() == "mine"
+
+
 def test_a_gin_file_gives_the_run_its_name(folder, capsys):
     assert _launch("--set", "NUM_STEPS=1") == 0
     assert checkpoints.latest(folder / "runs" / "tiny").name == "step_00000001"
     assert "--task generate --run runs/tiny" in capsys.readouterr().out
+
+
+def test_the_next_command_is_one_that_a_shell_takes(folder, capsys):
+    assert _launch("--set", "NUM_STEPS=1", "--output", "my runs/a'b") == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("sample it: ")]
+    words = shlex.split(line.removeprefix("sample it: "))
+    assert words[words.index("--run") + 1] == "my runs/a'b"
 
 
 def test_resuming_an_interrupted_run(folder, capsys):
@@ -99,6 +115,33 @@ def test_resuming_an_interrupted_run(folder, capsys):
     assert [path.name for path in checkpoints.of_run(folder / "branch")] == ["step_00000003"]
     assert "ENERGY_LR = 0.1" in (folder / "branch" / "config.gin").read_text()
     assert "ENERGY_LR = 0.01" in (folder / "cut" / "config.gin").read_text()
+
+
+def test_one_command_begins_and_goes_on(folder, capsys):
+    """--resume auto, whatever is there: nothing, a start without a checkpoint, a run, a broken one."""
+    assert _launch("--output", "cut", "--resume", "auto", "--dry-run") == 0
+    assert not (folder / "cut").exists()
+    for stop, said in ((2, "cut: begins"), (4, "cut: goes on from step_00000002")):
+        words = ("--set", f"NUM_STEPS={stop}", "--allow-changes")
+        assert _launch("--output", "cut", "--resume", "auto", *words) == 0
+        assert said in capsys.readouterr().out
+        assert checkpoints.latest(folder / "cut").name == f"step_{stop:08d}"
+    rows = [json.loads(line) for line in (folder / "cut" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert launch.main(["--output", "cut", "--resume", "auto"]) == 0  # by the run's own configuration
+
+    # a changed configuration is refused as by --resume; damage is no reason to begin anew
+    assert _launch("--output", "cut", "--resume", "auto", "--set", "ENERGY_LR=0.1") == 2
+    assert "- ENERGY_LR = 0.01; + ENERGY_LR = 0.1" in capsys.readouterr().err
+    for path in checkpoints.of_run(folder / "cut"):
+        (path / "state.json").unlink()
+    assert _launch("--output", "cut", "--resume", "auto") == 2
+    assert "cut has no whole checkpoint" in capsys.readouterr().err
+
+    # killed before its first checkpoint
+    shutil.rmtree(folder / "cut" / "checkpoints")
+    assert _launch("--output", "cut", "--resume", "auto", "--set", "NUM_STEPS=1") == 0
+    assert len((folder / "cut" / "metrics.jsonl").read_text().splitlines()) == 1
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +234,8 @@ def test_missing_state_is_an_error_unless_it_is_allowed(whole, folder, capsys, c
 FAULTS = {
     "nothing to train": ([], "name a gin file"),
     "nothing to resume": (["--resume"], "name the run by --output"),
+    "nothing to resume or begin": (["--resume", "auto"], "name the run by --output"),
+    "nothing to begin": (["--resume", "auto", "--output", "nowhere"], "name a gin file"),
     "a run that there isn't": (["--resume", "--output", "nowhere"], "nowhere has no checkpoint"),
     "a checkpoint that there isn't": (["--resume", "runs/a/checkpoints/step_1"], "there is no such folder"),
     "no checkpoint by its name": (["--resume", "nonsense"], "name RUN/checkpoints/step_N"),

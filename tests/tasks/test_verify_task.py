@@ -80,7 +80,10 @@ FAULTS = {
         lambda path: _change(path, lambda t, s: t["energy_optimizer"].update({"0.exp_avg": torch.ones(2)})),
         '"energy": 0.exp_avg is ((2,), torch.float32), not',
     ),
-    "another step": (lambda path: _change(path, lambda t, s: s.update(step=7)), "holds step 7"),
+    "another step": (
+        lambda path: _change(path, lambda t, s: s.update(step=7)),
+        "is the checkpoint of step 7",
+    ),
 }
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from modules.core.types import Batch
 from modules.data.points import Checkerboard
@@ -96,6 +97,8 @@ def test_going_back_forgets_what_came_after(tmp_path: Path) -> None:
         diary.watch({"grad_norm/energy": 2.0}, [])
         training.num_steps_done = step
         diary.log()
+        if step == 1:
+            diary.note_unlogged()
     diary.watch({"grad_norm/energy": 2.0}, [])
     diary.go_back(1)
     training.num_steps_done = 2
@@ -105,3 +108,49 @@ def test_going_back_forgets_what_came_after(tmp_path: Path) -> None:
     rows = _rows(tmp_path)
     assert [(row["step"], row["clipped/energy"]) for row in rows] == [(1, 1.0), (2, 0.0)]
     assert rows[0]["seconds"] <= rows[1]["seconds"]
+
+
+def test_a_row_after_going_back_is_of_all_steps_since_the_last_row(tmp_path: Path) -> None:
+    """A row at step 1, a checkpoint at 2, a divergence after 3, a row at 4: of steps 2, 3 and 4."""
+    training, inspection = _begun(tmp_path, clip_norm=1.0)
+    diary = inspection.diary
+    for step, norm in ((1, 2.0), (2, 2.0), (3, 0.5)):
+        diary.watch({"grad_norm/energy": norm}, [])
+        training.num_steps_done = step
+        if step == 1:
+            diary.log()
+        if step == 2:
+            diary.note_unlogged()
+    diary.go_back(2)
+    for step, norm in ((3, 2.0), (4, 0.5)):
+        diary.watch({"grad_norm/energy": norm}, [])
+        training.num_steps_done = step
+    diary.log()
+    diary.close()
+    assert [(row["step"], row["clipped/energy"]) for row in _rows(tmp_path)] == [(1, 1.0), (4, 0.6666667)]
+
+
+def test_tensorboard_shows_what_the_journal_holds(tmp_path: Path) -> None:
+    """After a kill at step 4 and a resume from 2, then a rollback to 3: each step once, the newest values."""
+    training, _ = _begun(tmp_path)
+    training.runtime = Runtime(trackers=("tensorboard",))
+    value = 0.0
+
+    def steps(diary: Diary, *numbers: int) -> None:
+        nonlocal value
+        for step in numbers:
+            value += 1
+            training.num_steps_done = step
+            diary.write({"value": value})
+
+    steps(Diary(tmp_path, training, 10, 8), 1, 2, 3, 4)  # never closed
+    training.num_steps_done, training.runtime = 2, Runtime(trackers=("tensorboard",))
+    diary = Diary(tmp_path, training, 10, 8)
+    steps(diary, 3, 4, 5)
+    diary.go_back(3)
+    steps(diary, 4, 5, 6)
+    diary.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    seen = [(event.step, event.value) for event in events.Scalars("value")]
+    assert seen == [(1, 1.0), (2, 2.0), (3, 5.0), (4, 8.0), (5, 9.0), (6, 10.0)]
+    assert seen == [(row["step"], row["value"]) for row in _rows(tmp_path)]

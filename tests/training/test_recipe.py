@@ -71,7 +71,7 @@ def test_the_folder_loads_and_samples_what_was_trained(tmp_path):
     assert loaded.step == 2 and loaded.energy.slope == 0.25 and loaded.data.scale == 0.25
     assert loaded.generation.sampler.num_steps == 3 and loaded.method.sampler.num_steps == 2
     assert loaded.generation.inpainting.shared_noise is True
-    there = runs.Run(trainer.method, trainer.generation, trainer.data).restore(tmp_path)
+    there = runs.Run(trainer.method, trainer.generation, trainer.data).take_weights(tmp_path)
     assert torch.equal(loaded.generate(4).x, there.generate(4).x)
     assert json.loads((tmp_path / "config.json").read_text())["imports"] == [__file__]
 
@@ -115,10 +115,10 @@ def test_a_folder_that_cannot_say_how_it_was_made_says_why(tmp_path, capsys):
     trainer = _trainer(Forgetful((2,)))
     trainer.train(tmp_path)
     assert "won't load by its name: Forgetful keeps" in "".join(capsys.readouterr())
-    with pytest.raises(CheckpointError, match=r"Forgetful keeps its argument 'slope'.*restore"):
+    with pytest.raises(CheckpointError, match=r"Forgetful keeps its argument 'slope'.*take_weights"):
         runs.load(tmp_path)
     fresh = _trainer(Forgetful((2,)))
-    run = runs.Run(fresh.method, fresh.generation).restore(tmp_path, weights="live")
+    run = runs.Run(fresh.method, fresh.generation).take_weights(tmp_path, weights="live")
     saved, _ = checkpoints.load(checkpoints.latest(tmp_path))
     assert all(torch.equal(v, saved["energy"][name]) for name, v in run.energy.state_dict().items())
 

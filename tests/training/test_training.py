@@ -235,13 +235,12 @@ def test_bf16_is_near_float32_and_keeps_float32_weights(stream):
         assert all(value.dtype == torch.float32 for value in group.values())
 
 
-def test_threads_are_set_where_asked() -> None:
-    before = torch.get_num_threads()
-    try:
-        assert Runtime(trackers=(), cpu_threads=2).device.type in ("cpu", "cuda", "mps")
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+def test_threads_are_set_where_asked_and_put_back() -> None:
+    before, runtime = torch.get_num_threads(), Runtime(trackers=(), cpu_threads=3)
+    assert runtime.device.type in ("cpu", "cuda", "mps") and torch.get_num_threads() == before
+    with runtime.threads():
+        assert torch.get_num_threads() == 3
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
