@@ -219,7 +219,13 @@ class Trainer:
             self.runtime,
             self.seed,
             max_energy=self.guard.max_energy,
-            components={"generation": self.generation, "ema": self.ema},
+            components={
+                "generation": self.generation,
+                "ema": self.ema,
+                "guard": self.guard,
+                "data": self.data,
+                **{f"{name}_rule": rule for name, rule in self.optimizers.items()},
+            },
         )
         if resume is not None:
             training.restore(*checkpoints.load(resume), allow_inexact)
