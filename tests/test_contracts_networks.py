@@ -259,6 +259,17 @@ def test_gradient_in_y_is_right(kind: type) -> None:
 
 
 @everyone
+def test_each_network_reads_its_own_end_of_the_level_pair(kind: type) -> None:
+    """Energies live at s, initializers at t: what is said of the other end is never looked at."""
+    net = _make(kind)
+    x, transition = _inputs(net)
+    other = "t" if kind in ENERGIES else "s"
+    unread = [f"{name}_{other}" for name in ("alpha", "sigma", "logsnr")] + ["loss_weight", "step_size"]
+    nonsense = replace(transition, **{name: torch.full((4,), torch.nan).double() for name in unread})
+    assert torch.equal(net(x, nonsense), net(x, transition))
+
+
+@everyone
 def test_meta_device(kind: type) -> None:
     if kind in UNLABELLED:
         pytest.skip("an oracle has numbers, not parameters")

@@ -62,7 +62,7 @@ def constant(images: Tensor, noise: Noise) -> Tensor:
 def shuffled(images: Tensor, noise: Noise) -> Tensor:
     """Each image's own values in a random order."""
     flat = images.flatten(1)
-    return flat.gather(1, noise.uniform("order", tuple(flat.shape[1:])).argsort(1)).view_as(images)
+    return flat.gather(1, noise.uniform("places", tuple(flat.shape[1:])).argsort(1)).view_as(images)
 
 
 def shifted(images: Tensor, noise: Noise) -> Tensor:

@@ -9,7 +9,6 @@ from typing import Any
 import gin
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from modules.analysis.landscape import log_density
 from modules.core.checks import ConfigurationError, DataError, check_instance, check_integer
@@ -35,7 +34,7 @@ from modules.runtime.runtime import Runtime
 from modules.runtime.signals import SamplingStoppedError
 from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
-from modules.sampling.indexed import diverged, not_finite, sample_batches
+from modules.sampling.indexed import diverged, level_bar, not_finite, sample_batches
 from modules.schedules.base import Schedule
 
 
@@ -207,15 +206,14 @@ class Evaluator:
         kinds = sorted({metric.takes for metric in evaluation.metrics} - {"density"})
         kept = {kind: Rows() for kind in kinds} if bootstrap else {}
         mine = torch.arange(evaluation.num)[runtime.rank :: runtime.num_processes]
-        batches = sample_batches(
-            generation, energy, initializer, schedule, draw, mine, runtime, evaluation.batch_size, False
-        )
+        size = evaluation.batch_size
+        bar = level_bar(draw, len(mine), schedule, size, progress and runtime.is_main)
+        networks = energy, initializer, schedule
+        batches = sample_batches(generation, *networks, draw, mine, runtime, size, False, bar.update)
         lost = 0
-        bar = tqdm(total=len(mine), unit="img", disable=not (progress and runtime.is_main))
         stopped = False
         try:
             for index, drawn in batches:
-                bar.update(len(index))
                 if bad := not_finite(drawn.x):
                     lost += bad
                     continue

@@ -29,13 +29,13 @@ class Method(nn.Module, ABC):
         shared_noise: whether x_s and x_t of a training pair have one ε (spec §5).
         averages: of the networks' weights as training goes, by name; empty where nobody keeps any.
         panels: of the curves, beside those of every run; what is watched and in no panel gets one of its own.
-        bar: figures that the progress bar shows, where there are any.
+        bar: figures that the progress bar shows before the losses, where there are any.
         bounded: how the names of watched energies begin, whose mean size a guard bounds.
     """
 
     shared_noise = False
     panels: ClassVar[tuple[Panel, ...]] = ()
-    bar: ClassVar[tuple[str, ...]] = ("energy_positive", "energy_negative", "gap", "loss/initializer")
+    bar: ClassVar[tuple[str, ...]] = ("energy_positive", "energy_negative", "gap")
     bounded: ClassVar[tuple[str, ...]] = ("energy",)
 
     def __init__(self, energy: Energy, initializer: Initializer, schedule: Schedule) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -31,6 +31,23 @@ def diverged(count: int, num: int) -> DataError:
     )
 
 
+def level_bar(draw: Draw, num: int, schedule: Schedule, batch_size: int, shown: bool) -> tqdm:
+    """A bar over the levels of each batch of `num` samples: a batch alone can take minutes.
+
+    It takes the line of a bar around it, and gives it back when it's full.
+    """
+    levels = draw.start.level if draw.start else schedule.num_levels
+    return tqdm(
+        total=levels * -(-num // batch_size),
+        desc="sampling",
+        unit="level",
+        disable=not shown,
+        leave=False,
+        position=0,
+        mininterval=1,
+    )
+
+
 def sample_batches(
     generation: Generation,
     energy: Energy,
@@ -41,12 +58,14 @@ def sample_batches(
     runtime: Runtime,
     batch_size: int = 256,
     keep_levels: bool = True,
+    each: Callable[[], object] = lambda: None,
 ) -> Iterator[tuple[Tensor, Sampled]]:
     """Samples of a Draw by their index in it, batch after batch, on the runtime's device.
 
     Args:
         indices: (m,) int64, the samples of this process.
         keep_levels: False gives samples with x_0 alone for levels: of 1,000 of them all are a lot of memory.
+        each: called after each level of a batch.
 
     Yields:
         the indices of a batch and its samples.
@@ -63,6 +82,8 @@ def sample_batches(
             for x in generation.walk(energy, initializer, schedule, batch):
                 if runtime.signals.code:
                     raise SamplingStoppedError
+                if levels:
+                    each()
                 levels = [*levels, x] if keep_levels else [x]
             x = generation.denoise(energy, schedule, levels[-1], batch.labels, batch.known)
         yield index, Sampled(x, levels)
@@ -87,14 +108,14 @@ def sample(
         SamplingStoppedError: on every process, where any of them was told to stop.
     """
     mine = torch.arange(len(draw))[runtime.rank :: runtime.num_processes]
-    batches = sample_batches(generation, energy, initializer, schedule, draw, mine, runtime, batch_size)
+    bar = level_bar(draw, len(mine), schedule, batch_size, progress and runtime.is_main)
+    networks = energy, initializer, schedule
+    batches = sample_batches(generation, *networks, draw, mine, runtime, batch_size, each=bar.update)
     parts: list[tuple[Tensor, Tensor]] = []
     stopped = False
-    bar = tqdm(total=len(mine), unit="img", disable=not (progress and runtime.is_main))
     try:
         for index, drawn in batches:
             parts.append((index, torch.stack([*drawn.levels, drawn.x]).cpu()))
-            bar.update(len(index))
     except SamplingStoppedError:
         stopped = True
     bar.close()

@@ -104,12 +104,11 @@ def _generate(
 ) -> Tensor:
     """Draw and write the images at one scale; x_T, ..., x_0, x of the first ones, (levels + 1, n, ...)."""
     import torch
-    from tqdm.auto import tqdm
 
     from modules.report.pictures import save_samples
     from modules.report.walk_pictures import save_levels
     from modules.sampling.draw import Draw
-    from modules.sampling.indexed import diverged, not_finite, sample_batches
+    from modules.sampling.indexed import diverged, level_bar, not_finite, sample_batches
 
     # each process draws and writes its own images, so that memory doesn't grow with their number
     runtime, num = trained.runtime, arguments.num
@@ -118,10 +117,10 @@ def _generate(
     mine = torch.arange(num)[runtime.rank :: runtime.num_processes]
     shown: list[tuple[Tensor, Tensor]] = []
     kept: list[tuple[Tensor, Tensor]] = []
-    bar = tqdm(total=len(mine), unit="img", disable=not runtime.is_main)
     networks = trained.energy, trained.initializer, trained.method.schedule
-    draw = Draw.of_seed(arguments.seed, num, labels)
-    batches = sample_batches(generation, *networks, draw, mine, runtime, arguments.batch_size)
+    draw, size = Draw.of_seed(arguments.seed, num, labels), arguments.batch_size
+    bar = level_bar(draw, len(mine), trained.method.schedule, size, runtime.is_main)
+    batches = sample_batches(generation, *networks, draw, mine, runtime, size, each=bar.update)
     lost = 0
     for index, drawn in batches:
         lost += not_finite(drawn.x)
@@ -135,7 +134,6 @@ def _generate(
             kept.append((index, walk[-1]))
         else:
             _write_images(folder, index.tolist(), walk[-1])
-        bar.update(len(index))
     bar.close()
     lost = int(runtime.sum(torch.tensor(lost, device=runtime.device)))
     if lost:

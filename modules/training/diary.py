@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -98,8 +97,9 @@ class Diary:
         step = training.num_steps_done
         row = self.meter.read(self.runtime.sum)
         for name in [n for n in row if n.startswith("energy_positive")]:
-            negative = row.get(name.replace("positive", "negative"), math.nan)
-            row[name.replace("energy_positive", "gap")] = row[name] - negative
+            negative = row.get(name.replace("positive", "negative"))
+            if negative is not None:
+                row[name.replace("energy_positive", "gap")] = row[name] - negative
         mine = torch.tensor([float(value) for value in figures.values()], device=self.runtime.device)
         means = self.runtime.sum(mine) / self.runtime.num_processes
         row |= dict(zip(figures, means.tolist(), strict=True))
@@ -114,8 +114,8 @@ class Diary:
         row |= {"steps_per_second": pace, "images_per_second": pace * self._batch_size}
         self._logged, self._logged_step, self._seconds_aside = now, step, 0.0
         self.write(row)
-        shown = [name for name in training.method.bar if name in row] or list(figures)[:1]  # a loss
-        self.bar.set_postfix({k.split("/")[-1]: f"{row[k]:.3g}" for k in shown}, refresh=False)
+        shown = _shown(row, training.method.bar)
+        self.bar.set_postfix({name: f"{row[name]:.3g}" for name in shown}, refresh=False)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -160,3 +160,13 @@ class Diary:
         """End the bar and the trackers."""
         self.bar.close()
         self.runtime.end_trackers()
+
+
+def _shown(row: Mapping[str, float], bar: tuple[str, ...]) -> list[str]:
+    """What of a row stands beside the bar: what the method says, such as energies, and the losses.
+
+    The energy's loss goes up and down with the gap, which says more; it is shown where there's no gap.
+    """
+    names = [name for name in bar if name in row]
+    losses = [name for name in row if name.startswith("loss/") and name not in names]
+    return names + [name for name in losses if name != "loss/energy" or "gap" not in names]

@@ -69,7 +69,8 @@ class Inspection:
             labels = torch.arange(self.num_samples) % classes if classes else None
             draw = Draw.of_seed(self.training.seed, self.num_samples, labels)
             try:
-                drawn = sample(self.generation, energy, initializer, schedule, draw, self.runtime)
+                networks = energy, initializer, schedule
+                drawn = sample(self.generation, *networks, draw, self.runtime, progress=True)
             except SamplingStoppedError:  # the run is saved after its next step
                 return {}
             if not self.runtime.is_main:
@@ -105,7 +106,7 @@ class Inspection:
             place = {"step": step, "weights": "ema"}
             try:
                 measured = self.evaluator(
-                    self.generation, *models, method.schedule, self.training.seed, place
+                    self.generation, *models, method.schedule, self.training.seed, place, progress=True
                 )
             except DataError as fault:  # samples that aren't finite; on every process
                 self.diary.say(f"step {step}: not measured: {fault}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modules.analysis.detection import make
+from modules.analysis.detection import by_way_of, make
 from modules.core.checks import ConfigurationError
 from modules.data.quantization import to_unit_range
 
@@ -40,3 +40,18 @@ def test_shifted_images_are_two_pixels_away_in_one_of_four_directions():
 def test_points_cannot_be_shifted():
     with pytest.raises(ConfigurationError, match="only images can be shifted"):
         make("shifted", torch.zeros(3, 2), seed=0)
+
+
+def test_an_image_is_never_mixed_with_itself():
+    """Of two images both mixtures are the one between them, whatever the seed; of three each is of two."""
+    two = torch.tensor([[-0.8, 0.2], [0.4, -0.6]])
+    three = torch.tensor([[0.0, 0.0], [0.2, 0.8], [0.6, -0.4]])
+    for seed in range(20):
+        torch.testing.assert_close(make("interpolated", two, seed), two.mean(0).expand(2, 2))
+        assert ((make("interpolated", three, seed) - three).norm(dim=1) > 0.1).all()
+
+
+def test_columns_too_fine_for_the_smaller_size_are_blurred_not_sampled():
+    """Of nine columns, three: means of what they cover, where every third alone is black or white."""
+    columns = torch.tensor([1.0, -1.0]).repeat(5)[:9].expand(1, 1, 9, 9)
+    assert by_way_of(columns, 3)[..., 2:7].abs().max() < 0.35

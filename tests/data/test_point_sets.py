@@ -109,3 +109,14 @@ def test_the_density_is_that_of_the_points(make, noise):
     share = (20 * square[:, 0] + square[:, 1]).bincount(minlength=400) / N
     error = (expected * (1 - expected).clamp(min=0) / N).sqrt()
     assert ((share - expected).abs() < 5 * error + 3e-4 + 0.02 * expected).all()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.03])
+@pytest.mark.parametrize("scale", [0.3, 2.5])
+@pytest.mark.parametrize("make", [Checkerboard, GaussianMixture2D, lambda: Rings(std=0.06)])
+def test_a_scale_stretches_the_density(make, scale, noise):
+    """log p(s·x) = log p(x) - 2 log s in the plane, for noise that is stretched with the points."""
+    data = make()
+    x = points(data)[0][:200].double()
+    stretched = data.log_density(scale * x, scale, scale * noise)
+    torch.testing.assert_close(stretched, data.log_density(x, 1.0, noise) - 2 * math.log(scale))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from modules.demo.answers import IN_TURN, Settings
 from modules.demo.walks import walk_of
 from tests.browser import needs_browser, needs_driver, needs_package
 from tests.demo.visitor import Visitor
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [
@@ -59,9 +59,7 @@ Visit = Callable[..., Visitor]
 @contextmanager
 def _served(run: Path, folder: Path, options: tuple[str, ...]) -> Iterator[str]:
     """The address of the page of a run, served by a process that must have nothing to say."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-c", WITHOUT_NETWORK, "--task", "demo", "--run", str(run)]
     errors = folder / "errors.txt"
     with (

@@ -188,3 +188,10 @@ def test_faults_are_named(make, words: list[str]) -> None:
         make()
     assert "\n" not in str(caught.value)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_what_is_not_set_is_the_published_default() -> None:
+    """Weights of 1; of four elements at λ = 0 without a slope to aim at, var = 4·½(½·½ + ¼·½·½) + 0.1."""
+    assert ScoreMatching().phase.at(0) == LevelScore().phase.at(0) == 1
+    loss = LevelScore()(torch.ones(1), torch.zeros(1, 4), torch.ones(1, 4), torch.zeros(1))
+    torch.testing.assert_close(loss, torch.tensor([1 / 0.725]))

@@ -380,11 +380,32 @@ def test_labels_are_dropped_alike_for_data_and_chains(dropout: float) -> None:
     assert torch.equal(seen[~dropped], label[~dropped])
     share = dropped.double().mean().item()
     assert share == pytest.approx(dropout, abs=4 * math.sqrt(dropout * (1 - dropout) / count))
+    # whatever the level: a share of one level alike
+    for t in range(1, 7):
+        share = dropped[out.t == t].double().mean().item()
+        assert share == pytest.approx(dropout, abs=4.5 * math.sqrt(dropout * (1 - dropout) * 6 / count))
     # an energy without classes never sees a label
     unlabelled = RecoveryLikelihood(
         LabelSeen(0), CopyInitializer((2,)), CosineSchedule(), Langevin(1), False, label_dropout=0.0
     )
     assert (unlabelled(Batch(_batch(8).image, label[:8]), _noise(8)).watch["energy_positive"] == -1).all()
+
+
+class LabelRead(CopyInitializer):
+    """Remembers the labels that it was asked with."""
+
+    def mean(self, x_t, transition, label=None):
+        self.labels = label
+        return super().mean(x_t, transition, label)
+
+
+def test_the_initializer_sees_the_labels_that_the_energy_sees() -> None:
+    initializer = LabelRead((2,), 4)
+    method = RecoveryLikelihood(
+        LabelSeen(4), initializer, CosineSchedule(), Langevin(1), False, label_dropout=0.5
+    )
+    out = method(Batch(_batch(200).image, torch.arange(200) % 4), _noise(200))
+    assert torch.equal(initializer.labels, out.watch["energy_positive"].long())
 
 
 def _built(**changes) -> RecoveryLikelihood:

@@ -86,3 +86,10 @@ def test_errors_are_the_spread_of_repeated_draws(kind):
     assert len(metric) == 0  # the metric has no samples but its references still
     if references is not None:
         assert metric.references.count == 400
+
+
+def test_each_half_keeps_the_classes_that_were_asked_for():
+    """Samples that are all of the class asked for have no error, whichever half is looked at."""
+    truth = torch.arange(30) % 3
+    right = torch.eye(3)[truth]
+    assert standard_errors(ClassAccuracy(), right, truth, 20, Alone())["class_accuracy"] == 0

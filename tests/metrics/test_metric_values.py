@@ -11,6 +11,8 @@ from scipy.linalg import sqrtm
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from torch import Tensor
 
+import modules.metrics.fid as fid_module
+import modules.metrics.prdc as prdc_module
 from modules.core.checks import DataError
 from modules.metrics.class_accuracy import ClassAccuracy
 from modules.metrics.detection import Detection
@@ -19,7 +21,7 @@ from modules.metrics.grid_kl import GridKL, square_grid
 from modules.metrics.inception_score import InceptionScore
 from modules.metrics.kid import KID, polynomial_mmd
 from modules.metrics.mode_mass import ModeMass
-from modules.metrics.prdc import PRDC, distances
+from modules.metrics.prdc import PRDC, distances, prdc
 from modules.metrics.recognised import Recognised
 from modules.metrics.sliced_wasserstein import SlicedWasserstein
 
@@ -117,6 +119,20 @@ def test_kid_by_subsets_agrees_with_the_whole():
     assert values["kid_sd"] > 0 and "kid_sd" not in KID().compute(predictions=x, references=y)
 
 
+def test_kids_subsets_are_different_ones_of_either_side():
+    """Where one set alone is larger than a subset, too."""
+    metric = KID(num_subsets=4, subset_size=10)
+    for n, m in ((30, 30), (30, 8), (8, 30)):
+        pairs = list(metric._subsets(n, m))
+        for size, parts in ((n, [x for x, _ in pairs]), (m, [y for _, y in pairs])):
+            chosen = [frozenset(part.tolist()) for part in parts]
+            assert all(len(part) == min(10, size) for part in chosen)
+            assert len(set(chosen)) == (4 if size > 10 else 1)
+        assert n != m or any(set(x.tolist()) != set(y.tolist()) for x, y in pairs)
+        values = metric.compute(predictions=normal(n, 3), references=normal(m, 3, seed=1))
+        assert values["kid_sd"] > 0
+
+
 # Inception score
 
 
@@ -167,6 +183,24 @@ def test_prdc_on_a_line_by_hand():
     # k = 2: real radii 2, 1, 1, 1, 1, 2; the balls of 0.4 and 0.6 reach beyond all that is real
     values = PRDC(k=2).compute(predictions=generated, references=real)
     assert values["recall"] == 1 and values["coverage"] == 2 / 6 and values["density"] == 4 / 2 / 5
+
+
+@pytest.mark.parametrize(("n", "m"), [(30, 25), (23, 40)])
+def test_prdc_tile_by_tile_is_that_of_one_tile(monkeypatch, n, m):
+    """Tiles of seven points, the last one smaller, beside all distances at once."""
+    real, generated = normal(n, 2), 0.8 * normal(m, 2, seed=1) + 1.1
+    radii, whole = prdc_module.neighbour_radii(real, 3), prdc(real, generated, 3)
+    assert all(0.1 < whole[name] < 0.95 for name in ("precision", "recall", "coverage"))
+    monkeypatch.setattr(prdc_module, "TILE", 7)
+    torch.testing.assert_close(prdc_module.neighbour_radii(real, 3), radii, rtol=0, atol=0)
+    assert prdc(real, generated, 3) == whole
+
+
+def test_moments_block_by_block_are_those_of_one_block(monkeypatch):
+    x, y = normal(30, 2), normal(40, 2, seed=1)
+    whole = FID(extrapolate=True).compute(predictions=x, references=y)
+    monkeypatch.setattr(fid_module, "BLOCK", 7)
+    assert FID(extrapolate=True).compute(predictions=x, references=y) == pytest.approx(whole, rel=1e-9)
 
 
 def test_prdc_of_a_set_with_itself():

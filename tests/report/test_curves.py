@@ -82,9 +82,23 @@ def test_a_rollback_is_marked_in_every_panel(tmp_path, empty):
 
 @pytest.mark.filterwarnings("error")
 def test_a_divergence_is_drawn(tmp_path):
-    """Energies of 10^30 beside those of 1, and figures that are no numbers."""
-    journal = Journal(tmp_path / "metrics.jsonl")
-    for step in range(1, 20):
-        energy = 1.0 if step < 10 else 10.0 ** (3 * (step - 9))
-        journal.write({"step": step, "energy_positive": energy, "gap": -energy, "displacement": float("nan")})
-    save_curves(journal.path, tmp_path / "curves.png")
+    """Energies of 10^30 beside those of 1: the first half still shows, and so it matters what it was.
+
+    Figures that are no numbers leave their panel as it is.
+    """
+
+    def drawn(name: str, level: float) -> np.ndarray:
+        journal = Journal(tmp_path / name)
+        for step in range(1, 20):
+            energy = level if step < 10 else 10.0 ** (3 * (step - 9))
+            journal.write({"step": step, "gap": -energy, "displacement": float("nan")})
+        save_curves(journal.path, tmp_path / "curves.png")
+        return np.asarray(Image.open(tmp_path / "curves.png").convert("RGB"), int)
+
+    one, other = drawn("one", 1.0), drawn("other", 1e6)
+    rows, columns = np.nonzero(abs(one - other).sum(2))
+    height, width, _ = one.shape
+    panels = set(zip((rows * 3 // height).tolist(), (columns * 3 // width).tolist(), strict=True))
+    assert panels == {PANELS["gap"]}
+    # and by more than a line's width: a sixth of the panel's height at least
+    assert rows.max() - rows.min() > height / 18

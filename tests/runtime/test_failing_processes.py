@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import torch
 import launch
 from modules.storage import checkpoints
 from tests import failing_processes
+from tests.ports import free_port
 from tests.tiny import TINY
 from tests.training.test_guards import assert_same
 
@@ -29,16 +29,13 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[subproce
     """The runs' folder, both processes as they ended, and the seconds that 0 lived longer than 1."""
     output = tmp_path_factory.mktemp("failing")
     (output / "tiny.gin").write_text(TINY)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     environment = {
         **os.environ,
         "ACCELERATE_USE_CPU": "true",
         "OMP_NUM_THREADS": "1",
         "WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(free_port()),
     }
     files = [(output / f"printed{rank}").open("w+") for rank in (0, 1)]
     started = [

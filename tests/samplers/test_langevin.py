@@ -246,4 +246,5 @@ def test_a_shortened_chain_takes_longer_steps() -> None:
         assert (short.num_steps, short.noise_scale, short.max_drift) == (steps, 0.7, 0.2)
         assert short.clamp == 0.9
         assert short.step_factor == 1.5 * STEP_FACTORS[nearest] > 1.5
-    assert sampler.shortened(30).step_factor == sampler.shortened(0).step_factor == 1.5
+    for steps in (0, 10, 30):
+        assert sampler.shortened(steps).step_factor == 1.5

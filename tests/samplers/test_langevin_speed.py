@@ -91,6 +91,24 @@ def test_a_step_is_one_graph(make) -> None:
     torch.testing.assert_close(got, wanted)
 
 
+def test_a_chain_to_be_compiled_takes_the_same_steps() -> None:
+    """All that a step is given reaches the graph, max_drift too; run without compiling it."""
+    torch.manual_seed(0)
+    energy = MLPEnergy((3,), width=16, depth=1).double()
+    transition = CosineSchedule().transition(torch.tensor([6, 1, 2, 4]), torch.float64)
+    x_t, y = torch.randn(2, 4, 3, dtype=torch.float64)
+    potential = RecoveryPotential(energy.at(transition), transition, x_t)
+    noise = Noise(0, torch.arange(4), dtype=torch.float64)
+    free = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
+    ends = []
+    for way in (None, "default"):
+        sampler = Langevin(3, 0.9, 1.2, compile=way, max_drift=0.01, clamp=0.8)
+        with torch.compiler.set_stance("force_eager"):
+            ends.append(sampler.sample(potential, y, transition.step_size, noise, free))
+    for got, wanted in zip(vars(ends[1]).values(), vars(ends[0]).values(), strict=True):
+        assert torch.equal(got, wanted)
+
+
 def test_an_unknown_way_to_compile_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"Langevin\.compile must be one of .*'reduce-overhead'"):
         Langevin(compile="fast")

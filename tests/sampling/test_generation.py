@@ -60,7 +60,7 @@ def test_every_level_has_its_law(schedule, num_steps: int) -> None:
 
 @pytest.mark.parametrize("num_levels", [1, 6])  # level 0 below the top too
 def test_denoising_is_tweedies_formula(num_levels: int) -> None:
-    """r = 1 gives E[x | x_0] of Gaussian data exactly; r = 0 x_0/√ᾱ_0; r = 2 twice the way."""
+    """r = 1 gives E[x | x_0] of Gaussian data exactly; r = 0 x_0/√ᾱ_0; others their share of the way."""
     schedule = CosineSchedule(num_levels, logsnr_max=3.0)
     x_0 = torch.randn(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     c = schedule.transition(torch.ones(1, dtype=torch.int64), torch.float64)
@@ -68,12 +68,13 @@ def test_denoising_is_tweedies_formula(num_levels: int) -> None:
     gain = alpha * VARIANCE / (alpha**2 * VARIANCE + sigma**2)
     expected = MEAN + gain * (x_0 - alpha * MEAN)
     label = torch.full((50,), -1)
-    none, once, twice = (
+    none, some, once, twice = (
         Generation(Langevin(0), denoise_factor=r).denoise(ENERGY, schedule, x_0, label)
-        for r in (0.0, 1.0, 2.0)
+        for r in (0.0, 0.25, 1.0, 2.0)
     )
     torch.testing.assert_close(once, expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(none, x_0 / alpha, rtol=1e-12, atol=0)
+    torch.testing.assert_close(some - none, 0.25 * (expected - none), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(twice - none, 2 * (expected - none), rtol=1e-10, atol=1e-12)
     assert (once - none).abs().max() > 0.1
 

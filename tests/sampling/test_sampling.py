@@ -14,9 +14,9 @@ from modules.guidance.classifier_free import ClassifierFreeGuidance
 from modules.initializers.mlp import MLPInitializer
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
-from modules.sampling.draw import Draw
+from modules.sampling.draw import Draw, Start
 from modules.sampling.generation import Generation
-from modules.sampling.indexed import sample, sample_batches
+from modules.sampling.indexed import level_bar, sample, sample_batches
 from modules.schedules.cosine import CosineSchedule
 
 torch.set_num_threads(1)
@@ -62,6 +62,22 @@ def test_any_division_of_the_indices(networks, num_processes: int) -> None:
             torch.testing.assert_close(drawn.x, whole[0, index], rtol=1e-10, atol=1e-10)
             seen += index.tolist()
     assert sorted(seen) == list(range(NUM))
+
+
+def test_each_level_of_each_batch_is_told(networks) -> None:
+    """Of 11 samples by 4, three batches of six levels; the bar has as many."""
+    told, draw = [], Draw.of_seed(5, NUM, LABELS, dtype=torch.float64)
+    for number, _ in enumerate(
+        sample_batches(
+            GENERATION, *networks, SCHEDULE, draw, torch.arange(NUM), RUNTIME, 4, each=lambda: told.append(1)
+        ),
+        start=1,
+    ):
+        assert len(told) == 6 * number
+    assert number == 3
+    assert level_bar(draw, NUM, SCHEDULE, 4, shown=True).total == 18
+    begun = Draw(LABELS, draw.noise, Start(torch.zeros(NUM, 1, 2, 3), 2))
+    assert level_bar(begun, NUM, SCHEDULE, 256, shown=True).total == 2
 
 
 def test_fewer_images_are_the_first_ones(networks) -> None:

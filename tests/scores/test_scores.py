@@ -58,6 +58,49 @@ def test_noisy_levels_are_divided_by_their_scale_and_weighted():
     torch.testing.assert_close(_score(two), -3 * _score(one))
 
 
+def test_at_a_cleanest_level_that_is_noisy():
+    """λ_0 = 1, where √ᾱ_0 = 0.86 and σ̄_0 = 0.52: what the default ladder's 1 and 0 hide."""
+    schedule = CosineSchedule(logsnr_max=1.0)
+    c = schedule.transition(torch.tensor([1]), torch.float64)
+    variance = c.alpha_s**2 * VARIANCE + c.sigma_s**2
+    away = c.alpha_s * (X - MEAN)
+    constant = (2 * torch.pi * c.y_scale**2 * variance).log().sum()
+    energy = EnergyScore()(ENERGY, ExactProposal(), schedule, X) / c.energy_scale
+    torch.testing.assert_close(energy, 0.5 * ((away**2 / variance).sum(1) + constant))
+    slope = GradientNormScore()(ENERGY, ExactProposal(), schedule, X) / c.energy_scale
+    torch.testing.assert_close(slope, (away / (variance * c.y_scale)).norm(dim=1))
+
+
+class Reading(ExactProposal):
+    """Proposes 0, and remembers what it read at which level."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: dict[int, list[torch.Tensor]] = {}
+
+    def mean(self, x_t, transition, label=None):
+        self.read.setdefault(int(transition.t[0]), []).append(x_t)
+        return torch.zeros_like(x_t)
+
+
+def test_the_denoising_error_is_of_noisy_images():
+    """x_t = √ᾱ_t x + σ̄_t ε with an ε for each draw that all images, and all levels, share."""
+    reading = Reading()
+    x = torch.linspace(-1, 1, 6000, dtype=torch.float64).reshape(3, 2000)
+    DenoisingScore((1, 4), num_noises=3)(ENERGY, reading, SCHEDULE, x)
+    assert sorted(reading.read) == [2, 5]
+    noises = []
+    for t, images in reading.read.items():
+        c = SCHEDULE.transition(torch.tensor([t]), torch.float64)
+        eps = (torch.stack(images) - c.alpha_t * x) / c.sigma_t
+        torch.testing.assert_close(eps, eps[:, :1].expand_as(eps), rtol=0, atol=1e-9)
+        noises.append(eps[:, 0])
+    torch.testing.assert_close(noises[0], noises[1], rtol=0, atol=1e-9)
+    correlation = torch.corrcoef(noises[0])
+    torch.testing.assert_close(correlation, torch.eye(3).double(), rtol=0, atol=0.1)
+    assert (noises[0].var(1) - 1).abs().max() < 0.15
+
+
 def test_the_gradient_norm():
     variance = C.alpha_s**2 * VARIANCE + C.sigma_s**2
     slope = C.energy_scale * C.alpha_s * (X - MEAN) / (variance * C.y_scale)

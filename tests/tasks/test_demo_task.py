@@ -16,6 +16,7 @@ import pytest
 import launch
 from modules.demo import server
 from tests.browser import needs_package
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_gradio = needs_package("gradio", "demo")
@@ -60,9 +61,7 @@ def test_a_taken_port_and_a_host_that_is_none():
 
 @needs_gradio
 def test_it_serves_this_machine_alone_until_ctrl_c(tiny_run, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "launch.py", "--task", "demo", "--run", str(tiny_run), "--port", str(port)]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(

@@ -1,16 +1,20 @@
 """The record of a run watches its samples: healthy losses prove nothing."""
 
 import json
+import re
 from pathlib import Path
 
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from modules.core.types import Batch
+from modules.core.types import Batch, LossOutput
 from modules.data.points import Checkerboard
 from modules.energies.mlp import MLPEnergy
+from modules.evaluation.evaluation import Evaluation, Evaluator
+from modules.features.pixels import RawPixels
 from modules.initializers.mlp import MLPInitializer
 from modules.methods.recovery import RecoveryLikelihood
+from modules.metrics.mode_mass import ModeMass
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
 from modules.sampling.generation import Generation
@@ -154,3 +158,75 @@ def test_tensorboard_shows_what_the_journal_holds(tmp_path: Path) -> None:
     seen = [(event.step, event.value) for event in events.Scalars("value")]
     assert seen == [(1, 1.0), (2, 2.0), (3, 5.0), (4, 8.0), (5, 9.0), (6, 10.0)]
     assert seen == [(row["step"], row["value"]) for row in _rows(tmp_path)]
+
+
+def _beside_the_bar(folder: Path, watch: dict[str, torch.Tensor], capsys) -> tuple[dict[str, float], str]:
+    """The row and the bar's last line of a step with two losses and the figures to watch."""
+    training, inspection = _begun(folder)
+    diary = inspection.diary
+    loss = {"energy": torch.tensor(0.5), "initializer": torch.tensor(2.0)}
+    figures = {f"loss/{name}": value for name, value in loss.items()}
+    diary.watch(figures, [LossOutput(loss, torch.tensor([1, 2]), watch)])
+    training.num_steps_done = 1
+    diary.log()
+    diary.close()
+    return _rows(folder)[0], capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_bar_shows_what_there_is(tmp_path: Path, capsys) -> None:
+    """Energies of data alone have no gap: the losses stand in its place."""
+    data = {"energy_positive": torch.tensor([1.0, 3.0])}
+    chains = {"energy_negative": torch.tensor([0.5, 0.5])}
+    row, line = _beside_the_bar(tmp_path / "data", data, capsys)
+    assert not any(name.startswith("gap") for name in row)
+    assert line.endswith("energy_positive=2, loss/energy=0.5, loss/initializer=2]")
+    row, line = _beside_the_bar(tmp_path / "both", data | chains, capsys)
+    assert (row["gap"], row["gap/1"], row["gap/2"]) == (1.5, 0.5, 2.5)
+    assert line.endswith("energy_positive=2, energy_negative=0.5, gap=1.5, loss/initializer=2]")
+
+
+def _evaluator(inspection: Inspection, num: int = 20) -> Evaluator:
+    evaluation = Evaluation([ModeMass()], RawPixels(), num=num, num_references=20, batch_size=8)
+    return evaluation.open(Checkerboard(length=100), inspection.runtime)
+
+
+def test_looking_at_samples_has_a_bar_over_their_levels(tmp_path: Path, capsys, monkeypatch) -> None:
+    """Of six levels a batch: 200 samples are one, an evaluation of 20 by eight is three."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    _, inspection = _begun(tmp_path)
+    inspection.sample()
+    assert re.search(r"sampling: .* 0/6 ", capsys.readouterr().err)
+    inspection.evaluator = _evaluator(inspection)
+    assert "total_variation" in inspection.evaluate()
+    inspection.diary.close()
+    assert re.search(r"sampling: .* 0/18 ", capsys.readouterr().err)
+
+
+def test_a_signal_gives_an_evaluation_up(tmp_path: Path, monkeypatch) -> None:
+    """Nothing is measured or written; without it there is."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    _, inspection = _begun(tmp_path)
+    inspection.evaluator = _evaluator(inspection, 8)
+    inspection.runtime.signals.code = 75
+    assert inspection.evaluate() == {}
+    assert not (tmp_path / "evaluations").exists() and _rows(tmp_path) == []
+    inspection.runtime.signals.code = 0
+    assert "total_variation" in inspection.evaluate()
+    inspection.diary.close()
+    assert len(list((tmp_path / "evaluations").iterdir())) == 1
+    assert "total_variation" in _rows(tmp_path)[0]
+
+
+def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path: Path, monkeypatch) -> None:
+    """A file lies where the cache's folder would be: the references are measured each time."""
+    _, inspection = _begun(tmp_path)
+    values = []
+    for name in ("folder", "file"):
+        monkeypatch.setenv("HF_HOME", str(tmp_path / name))
+        if name == "file":
+            (tmp_path / name).write_text("")
+        inspection.evaluator = _evaluator(inspection, 8)
+        values.append(inspection.evaluate())
+    inspection.diary.close()
+    assert values[0] == values[1] and values[0]
+    assert (tmp_path / "file").is_file()

@@ -214,6 +214,11 @@ def test_a_rollback_changes_the_noise_without_lower_rates_too(tmp_path):
     assert all(a["displacement"] != b["displacement"] for a, b in zip(ours, plain, strict=True))
 
 
+def test_a_divergence_right_after_a_save_goes_back_to_it(tmp_path):
+    trainer_of(FaultySampler("nan", 2), Rollback(), num_steps=3, save_every=1).train(tmp_path)
+    assert _diagnostics(tmp_path)["step_00000003"]["action"].startswith("back to step 2,")
+
+
 def test_a_rollback_before_the_first_checkpoint_goes_to_the_start(tmp_path):
     training = trainer_of(FaultySampler("nan", 1), Rollback()).train(tmp_path)
     assert (training.num_steps_done, training.num_rollbacks) == (6, 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from modules.storage import checkpoints
 from modules.training.inspection import Inspection
 from modules.training.trainer import Trainer
 from tests import faults, forks
+from tests.ports import free_port
 from tests.tiny import ONE, TINY
 
 torch.set_num_threads(1)
@@ -289,17 +289,11 @@ def test_an_exception_while_sampling_leaves_the_weights(tmp_path, folder, monkey
     _assert_same_state(checkpoints.path_of(tmp_path, 3), straight, frozenset({"best", "unlogged"}))
 
 
-def _free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
-
-
 def _start_two(parent: forks.Parent, folder: Path, function: str, arguments: list) -> list[int]:
     together = {
         "WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
+        "MASTER_PORT": str(free_port()),
         "ACCELERATE_USE_CPU": "true",
     }
     return [
