@@ -75,6 +75,13 @@ def test_a_task_gets_its_own_and_the_common_options(greet):
         "dry_run": True,
         "trust_imports": False,
         "traceback": False,
+        "given": {  # what was typed that may change results
+            "whom": "you",
+            "gin": ["a.gin", "b.gin"],
+            "overrides": ["A.b=1", "C=2"],
+            "resume": "latest",
+            "dry_run": True,
+        },
     }
 
 

@@ -82,7 +82,7 @@ FAULTS = {
     ),
     "another step": (
         lambda path: _change(path, lambda t, s: s.update(step=7)),
-        "is the checkpoint of step 7",
+        "holds step 7: it was renamed",
     ),
 }
 
