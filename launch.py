@@ -14,6 +14,9 @@ ROOT = Path(__file__).resolve().parent
 if str(ROOT) not in sys.path:  # started from elsewhere, or by a launcher
     sys.path.insert(0, str(ROOT))
 
+import recovery_likelihood  # noqa: E402, F401  finds our `modules`, whoever else's is on the path
+
+# isort: split
 import modules.tasks  # noqa: E402
 from modules.core.checks import ConfigurationError, UserError, nearest, one_line  # noqa: E402
 from modules.core.code import RECIPES, leave_the_working_folder, module_named  # noqa: E402

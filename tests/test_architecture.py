@@ -256,7 +256,7 @@ def test_a_string_becomes_code_in_two_functions():
         ("modules.core.code", "_of_file", "exec_module"),
         ("modules.core.checks", "check_attributes", "getattr"),
         ("modules.core.types", "map", "getattr"),
-        ("modules.report.protocol", "described", "getattr"),
+        ("modules.core.arguments", "arguments_of", "getattr"),
         ("modules.contracts.signatures", "_check", "getattr"),
     }
 

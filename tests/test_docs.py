@@ -112,6 +112,20 @@ def test_the_sampler_of_the_readme() -> None:
     torch.testing.assert_close(y, x * 0.5**10)
 
 
+def test_the_run_without_gin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It trains, loads by its folder, and is measured as it stands, with fewer steps and points."""
+    (block,) = re.findall(r"```python\n(.*?)```", _read("docs/components.md"), re.S)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    for long, short in (("5000", "1"), ("256", "8"), ("(30)", "(1)"), ("num=500", "num=8"), ("64", "4")):
+        assert long in block
+        block = block.replace(long, short)
+    names: dict = {}
+    exec(block, names)
+    assert names["points"].shape == (4, 2) and names["measured"].values
+    assert names["run"].weights == "live"
+
+
 def test_the_components_of_the_page_on_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most 30 lines each; together they train, are measured, resume their state, and sample."""
     page = (DOCS / "own_component.md").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from modules import config
 from modules.initializers.copy import CopyInitializer
 from modules.sampling.draw import Draw
 from modules.sampling.indexed import sample
+from modules.training.recipe import Recipe
 from modules.training.state import Training
 from modules.training.trainer import Trainer
 
@@ -84,6 +85,7 @@ def test_built_tiny_it_trains_and_samples(path, tmp_path, monkeypatch):
     loaded = config.load([path], _overrides(path, tmp_path, monkeypatch))
     trainer: Trainer = loaded.build("Trainer")
     loaded.check_used()
+    _is_told_again(trainer)
     training = Training(trainer.method, trainer.optimizers, trainer.ema, trainer.runtime, trainer.seed)
     before = {name: _parameters(network) for name, network in training.networks.items()}
     rows = trainer.micro_rows()
@@ -101,6 +103,16 @@ def test_built_tiny_it_trains_and_samples(path, tmp_path, monkeypatch):
     drawn = sample(trainer.generation, energy, initializer, schedule, draw, trainer.runtime)
     assert drawn.x.shape == (2, *trainer.data.shape) and drawn.x.isfinite().all()
     assert len(drawn.levels) == trainer.method.schedule.num_levels + 1
+
+
+def _is_told_again(trainer: Trainer) -> None:
+    """What a run of these objects would leave in its folder makes them again: networks of the same weights'
+    names and shapes, and all settings."""
+    recipe = Recipe(trainer)
+    again: Trainer = config.load_text(recipe.text, imports=recipe.imports, trusted=True).build("Trainer")
+    assert Recipe(again).text == recipe.text
+    one, other = ({n: v.shape for n, v in t.method.state_dict().items()} for t in (trainer, again))
+    assert one == other
 
 
 @pytest.mark.parametrize("name", PAPER)

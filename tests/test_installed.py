@@ -22,7 +22,15 @@ def installed(tmp_path_factory) -> Path:
     sources.mkdir()
     for name in ("modules", "gin"):
         shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("launch.py", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
+    for name in (
+        "launch.py",
+        "recovery_likelihood.py",
+        "setup.py",
+        "pyproject.toml",
+        "MANIFEST.in",
+        "README.md",
+        "LICENSE",
+    ):
         shutil.copy(ROOT / name, sources)
     done = subprocess.run(
         [sys.executable, "-c", BUILD, folder], cwd=sources, capture_output=True, text=True, timeout=120
@@ -44,10 +52,10 @@ def test_a_wheel_holds_gin_files_data_and_the_command(installed):
     assert (installed / "modules/data/digits.parquet").is_file()
     assert (installed / "modules/features/digits_classifier.safetensors").is_file()
     assert {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")} == {
-        *("modules", "launch.py"),
+        *("modules", "launch.py", "recovery_likelihood.py"),
     }
     (entry,) = installed.glob("*.dist-info/entry_points.txt")
-    assert "recovery-likelihood = launch:program" in entry.read_text()
+    assert "recovery-likelihood = recovery_likelihood:command" in entry.read_text()
 
 
 def test_an_installed_program_reads_its_gin_files(installed, tmp_path):
@@ -55,7 +63,7 @@ def test_an_installed_program_reads_its_gin_files(installed, tmp_path):
         f"import sys; sys.path.insert(0, {str(installed)!r})\n"
         "import launch, modules\n"
         "from modules.config.files import read_files\n"
-        "assert modules.__path__[0].startswith(sys.path[0])\n"
+        f"assert modules.__path__[0].startswith({str(installed)!r})\n"
         "print(len(launch.gin_files()), len(read_files(['gin/one_digits.gin']).bindings) > 20)\n"
     )
     done = subprocess.run(

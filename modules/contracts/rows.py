@@ -55,6 +55,8 @@ def check_rows(data: Data, examples: Any) -> tuple[Tensor, Tensor]:
     if first < -1 or last >= max(1, data.num_classes) or (last >= 0 and not data.num_classes):
         must = f"-1 or 0..{data.num_classes - 1}" if data.num_classes else "-1 alone: num_classes is 0"
         raise _fault(who, f"labels from {first} to {last}", must)
+    if data.num_classes and last < 0:
+        raise _fault(who, "no labels", f"0..{data.num_classes - 1}: num_classes is {data.num_classes}")
     return image, label
 
 

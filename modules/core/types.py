@@ -44,10 +44,18 @@ class Transition:
 
 @dataclass(frozen=True)
 class Batch:
-    """Clean data: image (b, c, h, w) in [-1, 1] (or points (b, d)), label (b,) int64 with -1 = none."""
+    """Clean data: image (b, c, h, w) in [-1, 1] (or points (b, d)), label (b,) int64 with -1 = none.
+
+    Made without a label, each has none.
+    """
 
     image: Tensor
-    label: Tensor
+    label: Tensor = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.label is None:
+            none = torch.full((len(self.image),), -1, device=self.image.device)
+            object.__setattr__(self, "label", none)
 
 
 @dataclass(frozen=True)

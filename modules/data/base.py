@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, wraps
 
 import torch
 from torch import Tensor
@@ -36,6 +36,19 @@ class Examples(ABC):
     grey_values: int | None = None
     left_out: Sequence[str] = ()
 
+    def __init_subclass__(cls) -> None:
+        """Rows that are images alone get labels of none."""
+        super().__init_subclass__()
+        rows = vars(cls).get("rows")
+        if rows is not None:
+
+            @wraps(rows)
+            def labelled(self: Examples, indices: Tensor) -> tuple[Tensor, Tensor]:
+                found = rows(self, indices)
+                return (found, torch.full((len(found), 1), -1)) if isinstance(found, Tensor) else found
+
+            cls.rows = labelled  # type: ignore[method-assign]
+
     @abstractmethod
     def __len__(self) -> int:
         """The number of examples."""
@@ -48,7 +61,8 @@ class Examples(ABC):
             indices: (n,) int64 in 0..len-1.
         Returns:
             image (n, *shape) float32 in [-1, 1] (points: of order one) and labels (n, A) int64, one
-            column an attribute (A = 1 for plain class labels); -1 = none.
+            column an attribute (A = 1 for plain class labels); -1 = none. A class without labels may
+            give images alone.
         Raises:
             DataError: naming the index or file that cannot be read.
         """

@@ -99,6 +99,7 @@ class MixtureEnergy(Energy):
     def __init__(self, means: Numbers, variances: Numbers = 1.0, weights: Numbers | None = None) -> None:
         centers = _numbers("MixtureEnergy.means", means)
         super().__init__(check_shape("MixtureEnergy.means' entries", tuple(centers.shape[1:])))
+        self.settings = {"weights": weights}
         spread = _numbers("MixtureEnergy.variances", variances)
         if spread.ndim == 1:  # one per component, not per element
             spread = spread.reshape(-1, *([1] * len(self.shape)))

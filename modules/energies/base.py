@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from modules.core.checks import check_integer, check_shape
 from modules.core.types import EnergyFn, Transition
+from modules.core.unlabelled import accept_no_label
 from modules.schedules.levels import level
 
 
@@ -28,7 +29,8 @@ class Energy(nn.Module, ABC):
     """E(y; transition, label): one number per sample, low where data is likely; E = -f of the papers.
 
     With it, log p(y) = -E(y)/energy_scale up to a constant, y = y_scale · x_s (spec §2). A subclass needs
-    `forward` alone; `at` is for one that can compute ahead what a chain would compute again and again.
+    `forward` alone, which without classes may leave `label` out; `at` is for one that can compute ahead what
+    a chain would compute again and again.
 
     Args:
         shape: of one sample, (channels, height, width) or (dimension,).
@@ -43,6 +45,11 @@ class Energy(nn.Module, ABC):
         self.shape = check_shape(f"{type(self).__name__}.shape", shape)
         check_integer(f"{type(self).__name__}.num_classes", num_classes, low=0)
         self.num_classes = num_classes
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name in ("forward", "at"):
+            accept_no_label(cls, name, Energy)
 
     @abstractmethod
     def forward(self, y: Tensor, transition: Transition, label: Tensor | None = None) -> Tensor:

@@ -49,6 +49,12 @@ class DenseResNet(FreezableEnergy):
         spectral_norm: bool = True,
     ) -> None:
         super().__init__(shape, num_classes)
+        self.settings = {
+            "width": width,
+            "width_mult": width_mult,
+            "activation": activation,
+            "spectral_norm": spectral_norm,
+        }
         check_integer("DenseResNet.width", width, low=4)  # the sinusoid has as many numbers
         check_bool("DenseResNet.spectral_norm", spectral_norm)
         if not isinstance(width_mult, (tuple, list)) or not width_mult:

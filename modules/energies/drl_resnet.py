@@ -103,6 +103,19 @@ class RecoveryResNet(ResidualEnergy):
             attention=partial(_attention, norm=norm),
             attention_resolutions=attention_resolutions,
         )
+        self.settings = {
+            "channels": channels,
+            "channel_mult": channel_mult,
+            "num_blocks": num_blocks,
+            "activation": activation,
+            "final_activation": final_activation,
+            "norm": norm,
+            "downsample": downsample,
+            "attention_resolutions": attention_resolutions,
+            "shortcut_size": shortcut_size,
+            "spectral_norm": spectral_norm,
+            "dropout": dropout,
+        }
         self._initialize()
 
     def _initialize(self) -> None:

@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import gin
 import torch
@@ -180,6 +181,8 @@ class NetworkEnergy(ImageEnergy):
             (b,), (b,) int64 with -1 = none. Its last layer had better start at zero.
         shape, num_classes, form, data_var: see ImageEnergy.
     """
+
+    kept_as: ClassVar[dict[str, str]] = {"network": "net"}
 
     def __init__(
         self,

@@ -57,6 +57,14 @@ class MLPEnergy(FreezableEnergy):
         level_waves: float | None = None,
     ) -> None:
         super().__init__(shape, num_classes)
+        self.settings = {
+            "width": width,
+            "depth": depth,
+            "activation": activation,
+            "embed_dim": embed_dim,
+            "spectral_norm": spectral_norm,
+            "zero_head": zero_head,
+        }
         check_integer("MLPEnergy.width", width, low=1)
         check_integer("MLPEnergy.depth", depth, low=0, high=1000)
         check_integer("MLPEnergy.num_frequencies", num_frequencies, low=0, high=32)

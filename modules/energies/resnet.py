@@ -64,6 +64,14 @@ class CooperativeResNet(ResidualEnergy):
             spectral=spectral_norm,
             quadratic=quadratic,
         )
+        self.settings = {
+            "channels": channels,
+            "channel_mult": channel_mult,
+            "num_blocks": num_blocks,
+            "activation": activation,
+            "spectral_norm": spectral_norm,
+            "zero_head": zero_head,
+        }
         check_bool("CooperativeResNet.zero_head", zero_head)
         if zero_head:
             nn.init.zeros_(self.head.weight)

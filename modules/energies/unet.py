@@ -48,6 +48,14 @@ class UNetEnergy(ImageEnergy):
         super().__init__(shape, num_classes, form, data_var)
         check_number("UNetEnergy.level_waves", level_waves, above=0)
         self.level_waves = level_waves
+        self.settings = {
+            "dim": dim,
+            "dim_mults": dim_mults,
+            "num_blocks": num_blocks,
+            "attention_resolutions": attention_resolutions,
+            "groups": groups,
+            "num_heads": num_heads,
+        }
         self.layers = UNetLayers()
         self.layers.build(
             "UNetEnergy",

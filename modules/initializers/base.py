@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from modules.core.checks import check_bool, check_integer, check_shape
 from modules.core.tensors import expand_as
 from modules.core.types import NoiseSource, Transition
+from modules.core.unlabelled import accept_no_label
 
 
 class Initializer(nn.Module, ABC):
     """g(x_t, λ_t[, label]): the mean of where a chain starts, in the coordinates of y (spec §4).
 
-    The proposal noise is added once, after guidance, by `propose`.
+    The proposal noise is added once, after guidance, by `propose`. Without classes `label` may be left out.
 
     Args:
         shape: of one sample, (channels, height, width) or (dimension,).
@@ -31,6 +32,10 @@ class Initializer(nn.Module, ABC):
         check_integer(f"{type(self).__name__}.num_classes", num_classes, low=0)
         check_bool(f"{type(self).__name__}.proposal_noise", proposal_noise)
         self.num_classes, self.proposal_noise = num_classes, proposal_noise
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        accept_no_label(cls, "mean", Initializer)
 
     @abstractmethod
     def mean(self, x_t: Tensor, transition: Transition, label: Tensor | None = None) -> Tensor:

@@ -51,6 +51,14 @@ class MLPInitializer(Initializer):
         proposal_noise: bool = True,
     ) -> None:
         super().__init__(shape, num_classes, proposal_noise)
+        self.settings = {
+            "width": width,
+            "depth": depth,
+            "activation": activation,
+            "embed_dim": embed_dim,
+            "embed_width": embed_width,
+            "groups": groups,
+        }
         check_integer("MLPInitializer.width", width, low=1)
         check_integer("MLPInitializer.depth", depth, low=0, high=1000)
         check_integer("MLPInitializer.embed_dim", embed_dim, low=4)

@@ -51,6 +51,15 @@ class UNet(UNetLayers, Initializer):
         proposal_noise: bool = True,
     ) -> None:
         Initializer.__init__(self, shape, num_classes, proposal_noise)
+        self.settings = {
+            "dim": dim,
+            "dim_mults": dim_mults,
+            "num_blocks": num_blocks,
+            "attention_resolutions": attention_resolutions,
+            "dropout": dropout,
+            "groups": groups,
+            "num_heads": num_heads,
+        }
         self.build(
             "UNet",
             self.shape,

@@ -28,6 +28,7 @@ class RecoveryContrast:
         limit: float | None = None,
     ) -> None:
         self.phase = Phase("RecoveryContrast", weight, first_step, last_step)
+        self.settings = self.phase.settings
         if limit is not None:
             check_number("RecoveryContrast.limit", limit, above=0)
         self.limit = limit

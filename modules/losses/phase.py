@@ -18,6 +18,7 @@ class Phase:
                     f"{owner}.last_step {last_step} must be above first_step {first_step}, or it never counts"
                 )
         self.weight, self.first_step, self.last_step = weight, first_step, last_step
+        self.settings = {"weight": weight, "first_step": first_step, "last_step": last_step}
 
     def at(self, step: int) -> float:
         """The weight at `step`; 0 outside."""

@@ -31,6 +31,7 @@ class ScoreMatching:
         exact: bool = False,
     ) -> None:
         self.phase = Phase("ScoreMatching", weight, first_step, last_step)
+        self.settings = self.phase.settings
         check_bool("ScoreMatching.exact", exact)
         self.exact = exact
 
@@ -64,6 +65,7 @@ class LevelScore:
         floor: float = 0.1,
     ) -> None:
         self.phase = Phase("LevelScore", weight, first_step, last_step)
+        self.settings = self.phase.settings
         check_choice("LevelScore.scaling", scaling, ("variance", "none"))
         check_number("LevelScore.data_var", data_var, above=0)
         check_number("LevelScore.floor", floor, above=0)

@@ -8,5 +8,6 @@ __getattr__, __dir__, __all__ = exports(
         "base": "Method",
         "one_energy": "OneEnergy",
         "recovery": "RecoveryLikelihood",
+        "shown": "Panel",
     },
 )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from modules.core.checks import check_instance
-from modules.core.types import Batch, LossOutput, NoiseSource
+from modules.core.types import Batch, Chain, LossOutput, NoiseSource, Transition
 from modules.data.base import Examples
 from modules.energies.base import Energy
 from modules.initializers.base import Initializer
+from modules.methods.shown import Panel
 from modules.schedules.base import Schedule
 
 
@@ -26,9 +28,15 @@ class Method(nn.Module, ABC):
     Attributes:
         shared_noise: whether x_s and x_t of a training pair have one ε (spec §5).
         averages: of the networks' weights as training goes, by name; empty where nobody keeps any.
+        panels: of the curves, beside those of every run; what is watched and in no panel gets one of its own.
+        bar: figures that the progress bar shows before the losses, where there are any.
+        bounded: how the names of watched energies begin, whose mean size a guard bounds.
     """
 
     shared_noise = False
+    panels: ClassVar[tuple[Panel, ...]] = ()
+    bar: ClassVar[tuple[str, ...]] = ("energy_positive", "energy_negative", "gap")
+    bounded: ClassVar[tuple[str, ...]] = ("energy",)
 
     def __init__(self, energy: Energy, initializer: Initializer, schedule: Schedule) -> None:
         super().__init__()
@@ -61,6 +69,23 @@ class Method(nn.Module, ABC):
 
     def begin_step(self, step: int) -> None:
         """Prepare optimizer step `step` (0, 1, ...): what all its micro-batches share; most often nothing."""
+        return
+
+    def start_chains(
+        self, proposal: Tensor, x_t: Tensor, transition: Transition, label: Tensor | None, noise: NoiseSource
+    ) -> Tensor:
+        """Where the chains of a training step begin, y⁰ (b, *shape), detached: at the initializer's proposal.
+
+        A hook for methods that begin elsewhere, such as at the ends of earlier chains.
+
+        Args:
+            proposal: g + noise, in the coordinates of y. x_t: what the chains are conditioned on.
+            label: (b,), those hidden for guidance as -1; None: a network without labels.
+        """
+        return proposal.detach()
+
+    def end_chains(self, chain: Chain, x_t: Tensor, transition: Transition, label: Tensor | None) -> None:
+        """What is to be remembered of a training step's chains; most methods forget them."""
         return
 
     @abstractmethod

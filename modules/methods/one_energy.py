@@ -23,7 +23,7 @@ from modules.losses.contrast import RecoveryContrast
 from modules.losses.levels import LevelLaw, MixedLevels
 from modules.losses.score import LevelScore, ScoreMatching
 from modules.methods.base import Method
-from modules.methods.shown import first_rows
+from modules.methods.shown import Panel, first_rows
 from modules.samplers.base import Sampler
 from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.forward import independent_pair, marginal
@@ -50,6 +50,20 @@ class OneEnergy(Method):
         ConfigurationError: parts that don't fit together.
     """
 
+    panels = (
+        Panel(
+            "one energy: score loss ||∇E - ε||²",
+            ("score_loss",),
+            "healthy: falls to a plateau by level, what noise hides of ε; a rise: densities are being "
+            "spoiled",
+        ),
+        Panel(
+            "one energy: level loss (∂U/∂λ - τ)²/var",
+            ("level_loss",),
+            "healthy: falls below 1 at every level and settles; above 1: levels don't share a constant yet",
+        ),
+    )
+    bar = ("score_loss", "level_loss", "gap")
     schedule: ScoreSchedule
 
     def __init__(
@@ -151,12 +165,15 @@ class OneEnergy(Method):
     def _chain(
         self, x_t: Tensor, transition: Transition, label: Tensor | None, noise: NoiseSource
     ) -> tuple[Tensor, Chain]:
-        """The proposal and the chain from it on p(x_s | x_t), whose end is x_s⁻."""
+        """The start and the chain from it on p(x_s | x_t), whose end is x_s⁻."""
         given = torch.full_like(transition.t, -1) if label is None else label
         mean = proposal_mean(NoGuidance(), self.energy, self.initializer, x_t, transition, given)
         proposal = self.initializer.propose(mean, transition, noise)
+        proposal = self.start_chains(proposal, x_t, transition, label, noise)
         potential = RecoveryPotential(self.energy.at(transition, label), transition, x_t)
-        return proposal, self.sampler.sample(potential, proposal, transition.step_size, noise)
+        chain = self.sampler.sample(potential, proposal, transition.step_size, noise)
+        self.end_chains(chain, x_t, transition, label)
+        return proposal, chain
 
     def _drop(self, label: Tensor, noise: NoiseSource) -> Tensor | None:
         """Hide labels (b,) with probability label_dropout; None for networks without labels."""

@@ -94,6 +94,7 @@ class RecoveryLikelihood(Method):
         check_bool("RecoveryLikelihood.compile", compile)
         if compile:
             check_compiler("RecoveryLikelihood.compile")
+        self.settings = {"compile": compile}  # torch's modules have a method of that name
         self._initializer_learns = "initializer" in self.networks()
         for name, wanted in (("warm_start", warm_start is not None), ("average_revises", average_revises)):
             if wanted and not self._initializer_learns:
@@ -124,14 +125,16 @@ class RecoveryLikelihood(Method):
         # proposal y⁰ = g(x_t) + noise
         mean = self._graph(self._compiled.get("mean", self.initializer.mean), x_t, transition, label)
         proposal = self.initializer.propose(mean, transition, noise)
-        ends = {"proposals": proposal.detach()}
+        start = self.start_chains(proposal, x_t, transition, label, noise)
+        ends = {"proposals": start}
         if self.warm_start is not None and self._warm:
             losses["initializer"] = self.warm_start(mean, x, x_t, transition)
 
         if self._energy_learns:
             # y⁻: the chain on p(y | x_t) from the proposal; y⁺ = y_scale x_s
             potential = RecoveryPotential(self.energy.at(transition, label), transition, x_t)
-            chain = self.sampler.sample(potential, proposal, transition.step_size, noise)
+            chain = self.sampler.sample(potential, start, transition.step_size, noise)
+            self.end_chains(chain, x_t, transition, label)
             y_pos = expand_as(transition.y_scale, x_s) * x_s
             positive, negative = self._energies(y_pos, chain.y, transition, label)
 
@@ -142,7 +145,7 @@ class RecoveryLikelihood(Method):
                     energy, _ = self.models(self.averages)
                     potential = RecoveryPotential(energy.at(transition, label), transition, x_t)
                     own = noise.child("average")
-                    revised = self.sampler.sample(potential, proposal, transition.step_size, own).y
+                    revised = self.sampler.sample(potential, start, transition.step_size, own).y
                 losses["initializer"] = self.initializer_loss(proposal, revised)
             watch = {
                 "energy_positive": positive.detach(),

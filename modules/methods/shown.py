@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from modules.core.tensors import expand_as
 from modules.core.types import Transition
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves of a run in one panel: its title, the figures' names, and what a healthy run shows."""
+
+    title: str
+    figures: tuple[str, ...]
+    healthy: str = ""
 
 
 def first_rows(

@@ -4,64 +4,56 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from modules.methods.shown import Panel
 from modules.report.journal import read
 
-_PANELS = (  # title, figures, what a healthy run shows
-    (
+_PANELS = (
+    Panel(
         "energy of data and of chains",
         ("energy_positive", "energy_negative"),
         "healthy: both drift together and settle; apart or ever faster: diverging",
     ),
-    ("energy gap, data - chains", ("gap",), "healthy: small, around 0; growing without bound: diverging"),
-    (
+    Panel(
+        "energy gap, data - chains", ("gap",), "healthy: small, around 0; growing without bound: diverging"
+    ),
+    Panel(
         "losses",
-        ("loss/energy", "loss/initializer"),
+        ("loss/*",),
         "healthy: the energy's is noise around 0, the initializer's falls; neither measures samples",
     ),
-    (
+    Panel(
         "gradient norms before clipping",
-        ("grad_norm/energy", "grad_norm/initializer"),
+        ("grad_norm/*",),
         "healthy: level or falling; a climb of the energy's by orders of magnitude: about to explode",
     ),
-    (
+    Panel(
         "share of clipped steps",
-        ("clipped/energy", "clipped/initializer"),
+        ("clipped/*",),
         "healthy: 0, or 1 all along; a rise: gradients have grown since",
     ),
-    (
+    Panel(
         "chain displacement (rms)",
         ("displacement",),
         "healthy: level, below the data's range of 2; a rise: chains fly off",
     ),
-    (
+    Panel(
         "chain gradient norm |∇U|",
         ("chain_grad_norm",),
         "healthy: level; a climb at all levels: the energy is steepening",
     ),
-    (
+    Panel(
         "spectral norms of the energy's raw weights",
-        ("spectral_norm_largest/energy", "spectral_norm_smallest/energy"),
+        ("spectral_norm_largest/*", "spectral_norm_smallest/*"),
         "healthy: a slow drift; empty for networks without spectral norm",
     ),
-    (
+    Panel(
         "sliced Wasserstein distance to data",
         ("sample_distance", "sample_distance_floor"),
         "healthy: falls towards the floor (data to data) and stays; a rise: samples get worse",
-    ),
-)
-_SCORE_PANELS = (  # of methods that learn from scores alone
-    (
-        "one energy: score loss ||∇E - ε||²",
-        ("score_loss",),
-        "healthy: falls to a plateau by level, what noise hides of ε; a rise: densities are being spoiled",
-    ),
-    (
-        "one energy: level loss (∂U/∂λ - τ)²/var",
-        ("level_loss",),
-        "healthy: falls below 1 at every level and settles; above 1: levels don't share a constant yet",
     ),
 )
 _STEEP = 100.0  # beyond this energies and displacements are drawn on a logarithmic axis
@@ -79,19 +71,41 @@ def figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, A
     return fig, fig.subplots(rows, columns, squeeze=False)
 
 
-def save_curves(journal: Path, path: Path) -> None:
-    """Draw what metrics.jsonl holds: overall curves, thin ones for levels, a line at each rollback."""
+def save_curves(journal: Path, path: Path, panels: Sequence[Panel] = ()) -> None:
+    """Draw what metrics.jsonl holds: overall curves, thin ones for levels, a line at each rollback.
+
+    Args:
+        panels: the method's, drawn where there is anything to draw, after those of every run; figures by
+            level that are in no panel follow, one by one.
+    """
     rows = read(journal)
     known = {name for row in rows for name in row}
-    panels = [*_PANELS, *(panel for panel in _SCORE_PANELS if known.intersection(panel[1]))]
+    drawn = [*_PANELS, *(panel for panel in panels if known.intersection(panel.figures))]
+    shown = {name for panel in drawn for name in panel.figures}
+    watched = {head for head, _, level in (name.rpartition("/") for name in known) if level.isdigit()}
+    drawn += [Panel(name, (name,)) for name in sorted(watched - shown)]
+    _draw(rows, path, drawn)
+
+
+def _figures(panel: Panel, known: Collection[str]) -> list[str]:
+    """Names in a panel; "loss/*" stands for those of all networks."""
+    found: list[str] = []
+    for name in panel.figures:
+        start = name.removesuffix("*")
+        found += [name] if start == name else sorted(n for n in known if n.startswith(start))
+    return found
+
+
+def _draw(rows: list[dict[str, Any]], path: Path, panels: list[Panel]) -> None:
+    known = {name for row in rows for name in row}
     lines = -(-len(panels) // 3)
     fig, axes = figure(lines, 3, width=14, height=11 / 3 * lines)
     fig.subplots_adjust(bottom=0.21 / lines, hspace=0.45)
     rollbacks = _rollbacks(rows)
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
-    for axis, (title, names, healthy) in zip(axes.flat, panels, strict=False):
-        peak = 0.0
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        title, names, peak = panel.title, _figures(panel, known), 0.0
         for name in names:
             steps, values = _series(rows, name)
             axis.plot(steps, values, label=name, linewidth=1.5)
@@ -106,7 +120,7 @@ def save_curves(journal: Path, path: Path) -> None:
         axis.set_title(title, y=1.0)
         axis.xaxis.set_label_coords(0.5, -0.1)
         axis.yaxis.set_label_coords(-0.1, 0.5)
-        axis.set_xlabel("\n".join(["step", *textwrap.wrap(healthy, 66)]), fontsize=8)
+        axis.set_xlabel("\n".join(["step", *textwrap.wrap(panel.healthy, 66)]), fontsize=8)
         steep = peak > _STEEP
         # a logarithmic axis needs something to show
         if ("norm" in title and peak > 0) or ("displacement" in title and steep):
@@ -115,7 +129,8 @@ def save_curves(journal: Path, path: Path) -> None:
             # of both signs, and orders of magnitude apart
             axis.set_yscale("symlog", linthresh=0.01 if title == "losses" else 1.0)
             axis.yaxis.get_major_locator().set_params(numticks=8)
-        axis.legend(fontsize=7, loc="upper left")
+        if names:
+            axis.legend(fontsize=7, loc="upper left")
     fig.savefig(path, dpi=80)
 
 

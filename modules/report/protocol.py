@@ -10,16 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modules.core.checks import ConfigurationError
+from modules.core.arguments import arguments_of
 from modules.core.fingerprints import code_of, is_the_projects
 
 
 def described(component: Any) -> Any:
     """A component as JSON: its class and its constructor's arguments, and theirs.
 
-    An argument is read from the attribute of its name, or from the one that the class's `kept_as` names for
-    it, as it is now: a run may have set it since. Of a class that isn't the project's, `code` is the hash of
-    its file: its name says less.
+    An argument is read from where the class keeps it, see `arguments_of`. Of a class that isn't the
+    project's, `code` is the hash of its file: its name says less.
 
     Raises:
         ConfigurationError: a class that keeps an argument nowhere, so that two settings would read alike.
@@ -40,17 +39,8 @@ def described(component: Any) -> Any:
     found: dict[str, Any] = {"class": kind.__name__}
     if not is_the_projects(kind):
         found["code"] = code_of([kind])
-    for name, parameter in inspect.signature(kind).parameters.items():
-        place = getattr(kind, "kept_as", {}).get(name, name)
-        if not hasattr(component, place) or parameter.kind in (
-            parameter.VAR_POSITIONAL,
-            parameter.VAR_KEYWORD,
-        ):
-            raise ConfigurationError(
-                f"{kind.__name__} keeps its argument {name!r} nowhere, so that values measured by it don't "
-                f'say it: set self.{name} = {name}, or name its attribute, kept_as = {{"{name}": "..."}}'
-            )
-        found[name] = described(getattr(component, place))
+    why = "values measured by it don't say it"
+    found |= {name: described(value) for name, value in arguments_of(component, why).items()}
     return found
 
 

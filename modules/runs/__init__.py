@@ -2,6 +2,7 @@
 
 run = runs.load("runs/cdrl_digits")
 images = run.generate(64, seed=0).x  # (64, 1, 8, 8) in about [-1, 1]
+run = runs.Run(method, generation, data)  # or one's own networks, without a folder
 """
 
 from modules.runs.data_record import DataRecord

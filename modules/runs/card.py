@@ -60,7 +60,7 @@ is run: weights are safetensors, the configuration is data.
 ## Configuration
 
 ```
-{run.config.text.strip()}
+{run.config.text.strip() if run.config else ""}
 ```
 """
 

@@ -124,6 +124,6 @@ def _same_schedule(model: Model, other: Model) -> None:
     """Raise unless both know the same levels."""
     if not model.schedule.same_as(other.schedule):
         raise ConfigurationError(
-            f"{other.folder} has another schedule than {model.folder}: only models that share levels "
+            f"{other.name} has another schedule than {model.name}: only models that share levels "
             "and b² can be composed (spec §8)"
         )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from modules import config
 from modules.config.files import shown
 from modules.core.checks import CheckpointError, nearest
 from modules.core.code import is_imported
 from modules.storage import durable
-
-CONFIG, IMPORTS = "config.gin", "config.json"
+from modules.training.recipe import CONFIG, IMPORTS
 
 
 def save_config(folder: Path, built: config.Config) -> None:
@@ -33,6 +33,11 @@ def saved_config(
             `trust_imports` doesn't say that its folder may name them.
     """
     if not (folder / CONFIG).is_file():
+        if untold := _saved(folder / IMPORTS).get("untold"):
+            raise CheckpointError(
+                f"{folder} was trained from objects that gin can't rebuild ({untold}): make them again, and "
+                "Run(method, generation, data).take_weights(folder)"
+            )
         siblings = (
             [str(p.parent) for p in folder.parent.glob(f"*/{CONFIG}")] if folder.parent.is_dir() else []
         )
@@ -58,15 +63,21 @@ def saved_config(
 
 
 def _saved_imports(file: Path) -> list[str]:
-    try:
-        saved = json.loads(file.read_text(encoding="utf-8"))["imports"]
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as fault:
-        raise CheckpointError(f'{file} must hold {{"imports": [...]}} ({fault!r})') from fault
+    saved = _saved(file)["imports"]
     if not isinstance(saved, list) or not all(isinstance(name, str) for name in saved):
         raise CheckpointError(f'{file} must hold {{"imports": [...]}} of names')
     return saved
+
+
+def _saved(file: Path) -> dict[str, Any]:
+    """What config.json holds: imports, and why there's no configuration, where there's none."""
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        return {"imports": saved["imports"], "untold": saved.get("untold")}
+    except FileNotFoundError:
+        return {"imports": []}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
+        raise CheckpointError(f'{file} must hold {{"imports": [...]}} ({fault!r})') from fault
 
 
 def _module_name(name: str) -> str:

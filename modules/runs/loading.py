@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from modules.core.checks import ConfigurationError
+from modules.core.checks import ConfigurationError, check_choice
 from modules.core.generators import own_generators
-from modules.runs.folder import saved_config
+from modules.runs.data_record import DataRecord
+from modules.runs.folder import is_bound, saved_config
 from modules.runs.run import Run
-from modules.storage import checkpoints
 
 
 def load(
@@ -45,13 +45,18 @@ def load(
                 f"{binding.strip()}: a run is sampled on the levels it was trained on, its networks know no "
                 "other steps between levels: take fewer chain steps (--steps), or train with fewer levels"
             )
+    check_choice("weights", weights, ("ema", "live"))
     folder = Path(folder)
     built = saved_config(folder, overrides, imports, trust_imports)
-    if checkpoint == "best":
-        checkpoint = checkpoints.best(folder)
-    place = Path(checkpoint) if checkpoint else checkpoints.latest(folder)
+    made: dict[str, Any] = {}
     with own_generators():  # of weights that those of the checkpoint replace
-        run = Run(folder, built, place, weights, allow_changes)
+        for name in ("method", "generation", "data", "evaluation", "runtime"):
+            needed = name in ("method", "generation", "data") or is_bound(built, f"Trainer.{name}")
+            made[name] = built.value(f"Trainer.{name}") if needed else None
+        run = Run(**made).take_weights(folder, checkpoint, weights)
+        run.config, run.recorded, run.allow_changes = built, DataRecord.read(folder), allow_changes
+        if run.extractor is None and is_bound(built, "Evaluation.extractor"):
+            run.extractor = built.value("Evaluation.extractor")
         run.parts = {name: built.build(name, given) for name, given in (parts or {}).items()}
     built.check_used()
     return run

@@ -5,15 +5,15 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 
 from torch import Tensor
 
 from modules.contracts.before import check_sampling
 from modules.core.checks import ConfigurationError, check_integer, nearest
-from modules.data.base import Data
+from modules.data.base import Data, Examples
 from modules.data.given import as_labels
 from modules.energies.base import Energy
+from modules.evaluation.evaluation import Evaluation
 from modules.guidance.classifier_free import ClassifierFreeGuidance
 from modules.initializers.base import Initializer
 from modules.runtime.runtime import Runtime
@@ -27,25 +27,37 @@ class Model(ABC):
     """What a run is to those who draw from it; they may put others in the place of networks and generation.
 
     Attributes:
-        folder: where it lies, by which messages name it.
+        name: by which messages and protocols name it, most often its folder.
         energy, initializer: what is sampled: trained networks, or compositions of several runs'.
         generation: how samples are drawn.
         runtime: devices and processes.
-        data: the data set, unopened.
+        evaluation: what is measured of samples; None: nothing yet.
+        step, weights: which weights the networks have.
     """
 
-    folder: Path
+    name: str
     energy: Energy
     initializer: Initializer
     generation: Generation
     runtime: Runtime
-    data: Data
+    evaluation: Evaluation | None
+    step: int
+    weights: str
     _looked_at: frozenset[int] = frozenset()
 
     @property
     @abstractmethod
     def schedule(self) -> Schedule:
         """The levels that the networks know."""
+
+    @property
+    @abstractmethod
+    def data(self) -> Data:
+        """The data set, unopened: what its classes are called, and what samples are measured beside."""
+
+    @abstractmethod
+    def open_data(self) -> Examples:
+        """The data, opened. Raises DataError: what is missing, broken or another than it was."""
 
     @property
     def class_names(self) -> list[str]:

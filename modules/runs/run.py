@@ -11,20 +11,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modules import config
-from modules.core.checks import ConfigurationError, DataError, check_choice, check_integer
-from modules.data.base import Examples
+from modules.config.loading import Config
+from modules.core.checks import ConfigurationError, DataError, check_choice, check_instance, check_integer
+from modules.data.base import Data, Examples
 from modules.evaluation.evaluation import Evaluation
 from modules.features.base import Extractor
 from modules.methods.base import Method
-from modules.runs import composition, inpainting, interpolation, likelihood, restoration, sharing
+from modules.runs import (
+    composition,
+    inpainting,
+    interpolation,
+    likelihood,
+    measuring,
+    restoration,
+    sharing,
+)
 from modules.runs.data_record import DataRecord, check_data, is_order_unsure
-from modules.runs.folder import is_bound
 from modules.runs.trained import Trained
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
 from modules.sampling.draw import Draw
-from modules.sampling.generation import Sampled
+from modules.sampling.generation import Generation, Sampled
 from modules.sampling.inpainting import Inpainting
 from modules.schedules.base import Schedule
 from modules.storage import checkpoints
@@ -34,17 +41,27 @@ from modules.training.saved import load_weights
 
 
 class Run(Trained):
-    """A run's objects with the weights of one checkpoint.
+    """Trained networks to draw from, to compose and to measure: a folder's (see `load`), or one's own.
+
+        run = Run(method, generation, data)  # the networks as they are
+        run = Run(method, generation, data).take_weights("runs/mine")  # with the weights of a checkpoint
+
+    The method is taken over: moved to the runtime's device, in eval mode, without gradients of its weights.
+
+    Args:
+        method: its networks are what is drawn from.
+        generation: how samples are drawn.
+        data: what the networks learnt; None: there are no names of classes, and nothing to measure beside.
+        runtime: devices and processes; None: Runtime().
+        evaluation: what is measured of samples; None: what `evaluate` is given.
+        name: by which messages and protocols name it.
 
     Attributes:
-        folder, config: where it lies, and its configuration.
-        method: its networks hold the loaded weights, in eval mode, on the runtime's device.
-        energy, initializer, schedule, generation, runtime, data: see Model.
-        evaluation: what is measured of samples, where the run is configured with it. extractor: by which
-            features, where it names any.
-        checkpoint, weights: where its weights come from, and which they are, "ema" or "live".
-        step: of the checkpoint.
-        recorded: what the data were when it was trained; None: it is from before that was kept.
+        method, energy, initializer, schedule, generation, runtime, data: see Model.
+        extractor: of features, where evaluation or configuration names one.
+        step: of the checkpoint; 0: of none. weights: "ema" or "live".
+        folder, config, checkpoint: of a loaded run; a run of objects has no config.
+        recorded: what the data were when it was trained; None: nothing is known.
         allow_changes: whether other data may stand in their place.
         parts: further components that `load` was asked for, by name.
     """
@@ -60,33 +77,65 @@ class Run(Trained):
     mixed_with = composition.mixed_with
     with_any = composition.with_any
     without = composition.without
+    evaluate = measuring.evaluate
+    evaluator = measuring.evaluator
 
     def __init__(
         self,
-        folder: Path,
-        built: config.Config,
-        checkpoint: Path,
-        weights: str,
-        allow_changes: bool = False,
+        method: Method,
+        generation: Generation,
+        data: Data | None = None,
+        runtime: Runtime | None = None,
+        evaluation: Evaluation | None = None,
+        name: str = "these networks",
     ) -> None:
+        check_instance("Run.method", method, Method)
+        check_instance("Run.generation", generation, Generation)
+        check_instance("Run.data", data, (Data, type(None)))
+        check_instance("Run.runtime", runtime, (Runtime, type(None)))
+        check_instance("Run.evaluation", evaluation, (Evaluation, type(None)))
+        self.method, self.name, self.evaluation = method, name, evaluation
+        if data is not None and data.shape != method.energy.shape:
+            raise ConfigurationError(
+                f"the data has shape {data.shape}, the energy {method.energy.shape}: give Run.data alike"
+            )
+        self._data = data
+        self.generation = generation
+        if generation.inpainting is None:
+            self.generation = copy.copy(generation)
+            self.generation.inpainting = Inpainting(method.shared_noise)
+        self.extractor: Extractor | None = evaluation.extractor if evaluation else None
+        self.runtime = Runtime() if runtime is None else runtime
+        self.runtime.place(method.requires_grad_(False).eval())
+        self.energy, self.initializer = method.energy, method.initializer
+        self.folder, self.step, self.weights = Path(), 0, "live"
+        self.config: Config | None = None
+        self.checkpoint: Path | None = None
+        self.recorded: DataRecord | None = None
+        self.allow_changes = False
+        self.parts: dict[str, Any] = {}
+
+    def take_weights(
+        self, folder: str | Path, checkpoint: str | Path | None = None, weights: str = "ema"
+    ) -> Run:
+        """This run, with the weights and the state of a checkpoint in its own networks.
+
+        Args:
+            folder: the run's. checkpoint: one of its checkpoints; "best": that of its best step; None: the
+                newest whole one.
+            weights: "ema" or "live".
+
+        Raises:
+            CheckpointError: what is missing or doesn't fit.
+        """
         check_choice("weights", weights, ("ema", "live"))
-        self.recorded, self.allow_changes = DataRecord.read(folder), allow_changes
-        self.folder, self.config = folder, built
-        self.checkpoint, self.weights = checkpoint, weights
-        self.method: Method = built.value("Trainer.method")
-        self.generation = built.value("Trainer.generation")
-        if not is_bound(built, "Generation.inpainting"):
-            self.generation.inpainting = Inpainting(self.method.shared_noise)
-        self.data = built.value("Trainer.data")
-        self.evaluation: Evaluation | None = (
-            built.value("Trainer.evaluation") if is_bound(built, "Trainer.evaluation") else None
-        )
-        self.extractor: Extractor | None = (
-            built.value("Evaluation.extractor") if is_bound(built, "Evaluation.extractor") else None
-        )
-        self.runtime = built.value("Trainer.runtime") if is_bound(built, "Trainer.runtime") else Runtime()
-        self.runtime.place(self.method.requires_grad_(False).eval())
-        tensors, state = checkpoints.load(checkpoint)
+        self.folder, self.weights = Path(folder), weights
+        self.name = str(folder)
+        if checkpoint == "best":
+            checkpoint = checkpoints.best(self.folder)
+        found = Path(checkpoint) if checkpoint else checkpoints.latest(self.folder)
+        self.checkpoint = found
+        tensors, state = checkpoints.load(found)
         for name, network in self.method.networks().items():
             load_weights(network, tensors, f"{name}_ema" if weights == "ema" else name)
             if weights == "ema":
@@ -98,19 +147,31 @@ class Run(Trained):
             Kept(self.generation).restore(
                 state_of_parts, "generation_state", self.runtime.device, strict=False
             )
-        self.step: int = state["step"]
-        self.parts: dict[str, Any] = {}
-        self.energy, self.initializer = self.method.energy, self.method.initializer
+        self.step = state["step"]
+        return self
 
     @property
     def schedule(self) -> Schedule:
         """The method's: the levels that the networks were trained on."""
         return self.method.schedule
 
+    @property
+    def data(self) -> Data:
+        """The data set. Raises DataError where the run was made without."""
+        if self._data is None:
+            raise DataError(f"{self.name}: made without data, of which names of classes and references come")
+        return self._data
+
+    @data.setter
+    def data(self, data: Data) -> None:
+        self._data = data
+
     @cached_property
     def class_names(self) -> list[str]:
         """As recorded when it was trained; without a record, those that are known without the files."""
-        return self.data.class_names if self.recorded is None else self.recorded.class_names
+        if self.recorded is not None:
+            return self.recorded.class_names
+        return self._data.class_names if self._data is not None else []
 
     def read_class_names(self) -> list[str]:
         if self.recorded is not None or self.energy.num_classes == 0:
@@ -129,7 +190,8 @@ class Run(Trained):
                 overrides name others.
         """
         examples = self.data.open()
-        check_data(self.folder, self.recorded, DataRecord.of(self.data, examples), self.allow_changes)
+        if self.folder != Path():
+            check_data(self.folder, self.recorded, DataRecord.of(self.data, examples), self.allow_changes)
         return examples
 
     def generate(

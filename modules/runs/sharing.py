@@ -45,6 +45,10 @@ def save_pretrained(run: Trained, folder: str | Path, license: str = "other", nu
         raise ConfigurationError("a composition of runs has no weights of its own: share its runs one by one")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CheckpointError(f"{folder} holds something already: name a new folder")
+    if run.config is None or run.checkpoint is None:
+        raise ConfigurationError(
+            "a run made of objects has no configuration to share: load the folder that its Trainer wrote"
+        )
     tensors, state = checkpoints.load(run.checkpoint)
     suffix = "_ema" if run.weights == "ema" else ""
     wanted = {f"{name}{suffix}" for name in run.method.networks()} | {"method_state", "generation_state"}

@@ -20,15 +20,17 @@ class Trained(Model):
     """A model with the configuration and the checkpoint that it was built from.
 
     Attributes:
-        config: the run's configuration. method: its networks hold the loaded weights.
+        folder, config: where it lies, and its configuration; None: it was made of objects.
+        method: its networks hold the loaded weights.
         checkpoint, weights: where its weights come from, and which they are, "ema" or "live".
         step: of the checkpoint.
         recorded: what the data were when it was trained; None: it is from before that was kept.
     """
 
-    config: Config
+    folder: Path
+    config: Config | None
     method: Method
-    checkpoint: Path
+    checkpoint: Path | None
     weights: str
     step: int
     recorded: DataRecord | None

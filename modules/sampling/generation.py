@@ -42,7 +42,8 @@ class Generation:
         sampler: the chain at each level.
         guidance: how labels enter.
         denoise_factor: r of the last step (spec §6): 0 none, 1 Tweedie's formula, 2 as CDRL published.
-        inpainting: which way known pixels go; None: with shared noise.
+        inpainting: which way known pixels go; None: a run's own way, of its method's shared or independent
+            noises, and outside a run with shared noise.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Generation:
         self.sampler = sampler
         self.guidance = guidance or NoGuidance()
         self.denoise_factor = denoise_factor
-        self.inpainting = inpainting or Inpainting()
+        self.inpainting = inpainting
 
     def sample(self, energy: Energy, initializer: Initializer, schedule: Schedule, draw: Draw) -> Sampled:
         """The samples x (b, *shape) of a Draw of b."""
@@ -74,7 +75,8 @@ class Generation:
         label, noise, start, known = draw.labels, draw.noise, draw.start, draw.known
         top = start.level if start else schedule.num_levels
         x = start.x if start else noise.normal("x_T", energy.shape)
-        path = self.inpainting.path(known.image, schedule, noise) if known else []
+        way = self.inpainting or Inpainting()
+        path = way.path(known.image, schedule, noise) if known else []
         if known:
             x = known.keep(path[top], x)
         yield x

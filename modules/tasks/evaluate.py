@@ -94,35 +94,29 @@ def run(arguments: argparse.Namespace) -> int:
         allow_changes=arguments.allow_changes,
     )
     trained = _options.settled(arguments, trained)
-    evaluation, method = trained.evaluation, trained.method
+    evaluation = trained.evaluation
     if evaluation is None:
         raise ConfigurationError("--set Trainer.evaluation=None leaves nothing that measures: leave it out")
     if arguments.bootstrap and evaluation.num < LEAST:
         raise ConfigurationError(
             f"--bootstrap draws halves of at least {LEAST} samples, got --num {evaluation.num}"
         )
-    generations = _options.guided(arguments, trained)
+    scales = list(_options.guided(arguments, trained))
     label = None if arguments.label is None else trained.label_of(arguments.label)
-    labels = trained.labels(label, evaluation.num)
+    trained.labels(label, evaluation.num)  # before references are read
     folder = Path(arguments.output or Path(arguments.run) / "evaluations")
     path = folder / f"{_name(arguments, trained.step, evaluation, label)}.json"
-    scales = [scale for scale in generations if scale is not None]
-    files = [path.name for path in _files(path, scales)]
+    files = [path.name for path in _files(path, [scale for scale in scales if scale is not None])]
     outputs = _options.outputs_at(arguments, folder, {"file": path.stem}, files, trained)
-    examples = None if evaluation.reference else trained.open_data()
-    evaluator = evaluation.open(trained.data, trained.runtime, method.energy.num_classes, examples)
-    models = method.energy, method.initializer
-    place = {"run": str(trained.folder), "step": trained.step, "weights": arguments.weights}
-    place |= {"label": trained.name_of(label)} if label is not None else {}
+    evaluator = trained.evaluator()
+    place = {"label": trained.name_of(label)} if label is not None else {}
     place |= {"ladder": arguments.ladder} if arguments.ladder else {}
     place |= {"set": arguments.overrides} if arguments.overrides else {}
     swept: dict[float, Measured] = {}
-    for scale, generation in generations.items():
+    for scale in scales:
         measured = averaged(
             [
-                evaluator(
-                    generation, *models, method.schedule, seed, place, labels, True, arguments.bootstrap
-                )
+                trained.evaluate(evaluator, seed, label, scale, arguments.bootstrap, True, place)
                 for seed in range(arguments.seed, arguments.seed + arguments.repeats)
             ]
         )

@@ -114,7 +114,8 @@ class Diary:
         row |= {"steps_per_second": pace, "images_per_second": pace * self._batch_size}
         self._logged, self._logged_step, self._seconds_aside = now, step, 0.0
         self.write(row)
-        self.bar.set_postfix({name: f"{row[name]:.3g}" for name in _shown(row)}, refresh=False)
+        shown = _shown(row, training.method.bar)
+        self.bar.set_postfix({name: f"{row[name]:.3g}" for name in shown}, refresh=False)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -144,7 +145,7 @@ class Diary:
         """Draw what was written so far; while training goes on, for a fiftieth of the time at most."""
         began = time.monotonic()
         if self.runtime.is_main and (last or began >= self._curves_due):
-            save_curves(self.journal.path, self.folder / "curves.png")
+            save_curves(self.journal.path, self.folder / "curves.png", self.training.method.panels)
             save_page(self.folder)
             self._curves_due = began + 50 * (time.monotonic() - began)
 
@@ -161,11 +162,11 @@ class Diary:
         self.runtime.end_trackers()
 
 
-def _shown(row: Mapping[str, float]) -> list[str]:
-    """What of a row stands beside the bar: energies of data and chains, and the losses.
+def _shown(row: Mapping[str, float], bar: tuple[str, ...]) -> list[str]:
+    """What of a row stands beside the bar: what the method says, such as energies, and the losses.
 
     The energy's loss goes up and down with the gap, which says more; it is shown where there's no gap.
     """
-    names = [name for name in ("energy_positive", "energy_negative", "gap") if name in row]
-    losses = [name for name in row if name.startswith("loss/")]
-    return names + [name for name in losses if name != "loss/energy" or "gap" not in row]
+    names = [name for name in bar if name in row]
+    losses = [name for name in row if name.startswith("loss/") and name not in names]
+    return names + [name for name in losses if name != "loss/energy" or "gap" not in names]

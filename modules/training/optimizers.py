@@ -197,14 +197,14 @@ class AdamW(Optimizer):
         check_number("AdamW.beta2", beta2, low=0, below=1)
         check_number("AdamW.eps", eps, above=0)
         check_number("AdamW.weight_decay", weight_decay, low=0)
-        self.betas, self.eps, self.weight_decay = (beta1, beta2), eps, weight_decay
+        self.beta1, self.beta2, self.eps, self.weight_decay = beta1, beta2, eps, weight_decay
 
     def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """torch's AdamW, fused where the device has it (7.8 times the plain one's speed on CPU)."""
         parameters = list(parameters)
-        fused = parameters[0].device.type in ("cpu", "cuda")
+        fused, betas = parameters[0].device.type in ("cpu", "cuda"), (self.beta1, self.beta2)
         return torch.optim.AdamW(
-            parameters, self.lr, self.betas, self.eps, weight_decay=self.weight_decay, fused=fused
+            parameters, self.lr, betas, self.eps, weight_decay=self.weight_decay, fused=fused
         )
 
 

@@ -145,7 +145,9 @@ class Training:
         told = torch.zeros(2, device=self.runtime.device)
         if self.runtime.signals.code:
             told[(INTERRUPTED, REQUEUE).index(self.runtime.signals.code)] = 1.0
-        alarm = torch.cat([torch.stack([_not_finite(outputs), _mean_energy(outputs)]), told])
+        alarm = torch.cat(
+            [torch.stack([_not_finite(outputs), _mean_energy(outputs, self.method.bounded)]), told]
+        )
         self.runtime.reduce_gradients((self.networks[name] for name in learning), alarm)
         found = torch.cat([alarm, torch.stack([self.updaters[name].clip().to(alarm) for name in learning])])
         not_finite, energy, interrupted, requeue, *norms = found.tolist()
@@ -288,7 +290,7 @@ def _not_finite(outputs: list[LossOutput]) -> Tensor:
     return 1 - torch.stack([v.detach().isfinite().all() for v in seen]).all().float()
 
 
-def _mean_energy(outputs: list[LossOutput]) -> Tensor:
-    """The mean |E| over the watched energies, 0 where there are none."""
-    seen = [v.abs().float().mean() for o in outputs for k, v in o.watch.items() if k.startswith("energy")]
+def _mean_energy(outputs: list[LossOutput], names: tuple[str, ...]) -> Tensor:
+    """The mean |E| over the watched energies whose names begin so, 0 where there are none."""
+    seen = [v.abs().float().mean() for o in outputs for k, v in o.watch.items() if k.startswith(names)]
     return torch.stack(seen).mean() if seen else torch.zeros((), device=outputs[0].t.device)

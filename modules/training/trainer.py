@@ -39,6 +39,7 @@ from modules.training.ema import EMA
 from modules.training.guards import Guard, RaiseOnDivergence
 from modules.training.inspection import Inspection
 from modules.training.optimizers import Optimizer, check_optimizers
+from modules.training.recipe import leave_recipe
 from modules.training.state import Training
 
 _CHECKS: dict[str, Check] = {
@@ -185,6 +186,8 @@ class Trainer:
     ) -> Training:
         """Train to num_steps in a run folder, from its start or from a checkpoint.
 
+        A folder without a configuration gets one that rebuilds this trainer, or a line of why it can't.
+
         Args:
             folder: made if need be; nobody else may be writing there.
             resume: the folder of a checkpoint.
@@ -216,7 +219,13 @@ class Trainer:
             self.runtime,
             self.seed,
             max_energy=self.guard.max_energy,
-            components={"generation": self.generation, "ema": self.ema},
+            components={
+                "generation": self.generation,
+                "ema": self.ema,
+                "guard": self.guard,
+                "data": self.data,
+                **{f"{name}_rule": rule for name, rule in self.optimizers.items()},
+            },
         )
         if resume is not None:
             training.restore(*checkpoints.load(resume), allow_inexact)
@@ -241,8 +250,11 @@ class Trainer:
         if self.evaluation and self.evaluation.every:  # on all processes, before anything is written
             num_classes = self.method.energy.num_classes
             evaluator = self.evaluation.open(self.data, self.runtime, num_classes, examples)
+        untold = leave_recipe(folder, self) if self.runtime.is_main else None
         diary = Diary(folder, training, self.num_steps, self.batch_size)
         try:
+            if untold:
+                diary.say(f"{folder} won't load by its name: {untold}. Sample it by Run(...).take_weights")
             inspection = Inspection(diary, self.generation, evaluator, examples, self.num_samples)
             with self.runtime.signals.noted():
                 if self.guard.goes_back and self.runtime.any(not checkpoints.of_run(folder)):

@@ -18,8 +18,8 @@ from torch.utils.data import TensorDataset
 
 from modules.core.checks import UserError
 from modules.core.tensors import expand_as, norm_per_sample, rms_per_sample
-from modules.core.types import Chain, LossOutput
-from modules.data.base import Data, MemoryExamples
+from modules.core.types import Batch, Chain, LossOutput
+from modules.data.base import Data, Examples, MemoryExamples
 from modules.energies.base import Energy
 from modules.guidance.none import NoGuidance
 from modules.initializers.base import Initializer
@@ -155,6 +155,27 @@ def _parameter(self, *arguments):
     self.heat = nn.Parameter(torch.ones(()))
 
 
+def _three_classes(self):
+    Data.__init__(self, (1, 4, 4), 3)
+
+
+def _of_three_classes(self):
+    Energy.__init__(self, (1, 4, 4), 3)
+    self.matrix = nn.Linear(16, 4)
+
+
+class _ImagesAlone(Examples):
+    """Rows without labels."""
+
+    shape, class_names = (1, 4, 4), ()
+
+    def __len__(self):
+        return 64
+
+    def rows(self, indices):
+        return IMAGES[indices]
+
+
 IMAGES = torch.rand(64, 1, 4, 4) * 2 - 1
 FORWARD = MyEnergy.forward
 FAULTS: dict[str, dict[type, type]] = {
@@ -170,7 +191,7 @@ FAULTS: dict[str, dict[type, type]] = {
     "another energy for chains": breaking(
         MyEnergy, at=lambda s, c, label=None: lambda y: 2 * FORWARD(s, y, c)
     ),
-    "no label in forward": breaking(MyEnergy, forward=lambda s, y, c: FORWARD(s, y, c)),
+    "no transition in forward": breaking(MyEnergy, forward=lambda s, y: FORWARD(s, y, None)),
     "code that fails": breaking(MyEnergy, forward=forward),
     "a mean of another shape": breaking(MyInitializer, mean=lambda s, x, c, label=None: x.flatten(1)),
     "a missing free": breaking(MySampler, sample=_no_free),
@@ -199,6 +220,11 @@ FAULTS: dict[str, dict[type, type]] = {
     "float images in 0..255": _rows((IMAGES + 1) * 127.5),
     "rows that aren't finite": _rows(IMAGES / 0),
     "labels of a set without": _rows(IMAGES, torch.ones(64, dtype=torch.int64)),
+    "a set without its labels": breaking(MyData, __init__=_three_classes),
+    "classes, and no label in forward": breaking(
+        MyEnergy, __init__=_of_three_classes, forward=lambda s, y, c: FORWARD(s, y, c)
+    )
+    | breaking(MyData, __init__=_three_classes, open=lambda s: MemoryExamples(IMAGES, torch.arange(64) % 3)),
     "float labels": breaking(MyData, open=lambda self: MyExamples(IMAGES)),
 }
 
@@ -230,3 +256,20 @@ def test_a_fault_is_one_line_of_the_page(name: str, tmp_path: Path) -> None:
 def test_the_parts_without_a_fault_train_and_sample(tmp_path: Path) -> None:
     _trainer({}).train(tmp_path / "run")
     assert (tmp_path / "run" / "checkpoints").exists() and (tmp_path / "run" / "samples").exists()
+
+
+def test_where_there_are_no_labels_nothing_need_take_any(tmp_path: Path) -> None:
+    """A data set of images alone, networks that take none; the same training as with labels of none."""
+    without = {
+        **breaking(MyData, open=lambda self: _ImagesAlone()),
+        **breaking(MyEnergy, forward=lambda s, y, transition: FORWARD(s, y, transition)),
+        **breaking(MyInitializer, mean=lambda s, x_t, transition: x_t),
+    }
+    trained = _trainer(without, sample_every=0).train(tmp_path / "without")
+    beside = _trainer(_rows(IMAGES), sample_every=0).train(tmp_path / "with")
+    for one, other in zip(trained.method.parameters(), beside.method.parameters(), strict=True):
+        assert torch.equal(one, other)
+    x = torch.rand(4, 1, 4, 4)
+    assert (Batch(x).label == -1).all() and Batch(x).label.shape == (4,)
+    c = CosineSchedule().transition(torch.tensor([1, 2, 3, 6]))
+    assert torch.equal(trained.method.energy(x, c, label=None), trained.method.energy(x, c))

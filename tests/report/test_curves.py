@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from modules.methods.shown import Panel
 from modules.report.curves import save_curves
 from modules.report.journal import Journal
 
@@ -17,11 +18,11 @@ PANELS = {  # figure -> row and column of its panel
 }
 
 
-def _drawn(tmp_path, *columns: str) -> np.ndarray:
+def _drawn(tmp_path, *columns: str, panels=()) -> np.ndarray:
     journal = Journal(tmp_path / "metrics.jsonl")
     for step in range(1, 20):
         journal.write({"step": step, **{name: float(step % 7 + 1) for name in columns}})
-    save_curves(journal.path, tmp_path / "curves.png")
+    save_curves(journal.path, tmp_path / "curves.png", panels)
     return np.asarray(Image.open(tmp_path / "curves.png").convert("RGB"), int)
 
 
@@ -38,6 +39,24 @@ def test_a_figure_is_drawn_in_its_panel(tmp_path, empty, name):
     height, width, _ = empty.shape
     panels = set(zip((rows * 3 // height).tolist(), (columns * 3 // width).tolist(), strict=True))
     assert panels == {PANELS[name]}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("declared", [True, False])
+def test_what_a_method_watches_gets_a_panel(tmp_path, empty, declared):
+    """In the words of the method that declares it, else by its name; one more row of panels."""
+    panels = (Panel("heat of the chains", ("heat",), "healthy: cool"),) if declared else ()
+    names = ("heat",) if declared else ("heat", "heat/1", "heat/2")
+    drawn = _drawn(tmp_path, *names, panels=panels)
+    assert drawn.shape[0] > 1.3 * empty.shape[0]
+    assert _drawn(tmp_path, "loss/critic", "other", panels=panels).shape == empty.shape
+
+
+@pytest.mark.filterwarnings("error")
+def test_losses_of_all_networks_are_in_one_panel(tmp_path, empty):
+    rows, columns = np.nonzero(abs(_drawn(tmp_path, "loss/energy", "loss/critic") - empty).sum(2))
+    height, width, _ = empty.shape
+    assert set(zip((rows * 3 // height).tolist(), (columns * 3 // width).tolist(), strict=True)) == {(0, 2)}
 
 
 @pytest.mark.filterwarnings("error")

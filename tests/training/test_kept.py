@@ -21,6 +21,7 @@ from modules.samplers.langevin import Langevin
 from modules.sampling.generation import Generation
 from modules.schedules.cosine import CosineSchedule
 from modules.storage import checkpoints
+from modules.training.guards import RaiseOnDivergence
 from modules.training.kept import Kept
 from modules.training.optimizers import AdamW
 from modules.training.trainer import Trainer
@@ -76,6 +77,36 @@ class Annealed(RecoveryLikelihoodLoss):
         self.weight = state["weight"]
 
 
+class Shrinking(AdamW):
+    """A rate that falls by what it has seen."""
+
+    def __init__(self, lr: float) -> None:
+        super().__init__(lr)
+        self.factor = torch.ones(())
+
+    def lr_at(self, update):
+        self.factor = 0.9 * self.factor
+        return float(self.factor) * super().lr_at(update)
+
+    def state_dict(self):
+        return {"factor": self.factor}
+
+    def load_state_dict(self, state):
+        self.factor = state["factor"]
+
+
+class Watchful(RaiseOnDivergence):
+    """A guard that remembers."""
+
+    memory = torch.zeros(2)
+
+    def state_dict(self):
+        return {"memory": self.memory}
+
+    def load_state_dict(self, state):
+        self.memory = state["memory"]
+
+
 def _trainer(num_steps: int = 4) -> Trainer:
     torch.manual_seed(0)
     energy, copy = MLPEnergy((2,), width=8, depth=1), CopyInitializer((2,))
@@ -84,7 +115,7 @@ def _trainer(num_steps: int = 4) -> Trainer:
     return Trainer(
         method,
         Checkerboard(),
-        {"energy": AdamW(1e-2)},
+        {"energy": Shrinking(1e-2)},
         Generation(Adapted()),
         num_steps,
         batch_size=8,
@@ -92,6 +123,7 @@ def _trainer(num_steps: int = 4) -> Trainer:
         num_samples=4,
         sample_every=2,
         save_every=2,
+        guard=Watchful(),
     )
 
 
@@ -111,6 +143,8 @@ def test_what_is_declared_is_saved_and_resumed_exactly(straight: Path, tmp_path:
         len(tensors["method_state"]["kept"]) == 8 and tensors["method_state"]["energy_loss.weight"] == 2**-4
     )
     assert tensors["generation_state"]["sampler.factor"] != 1
+    assert float(tensors["energy_rule_state"]["factor"]) == pytest.approx(0.9**4)
+    assert tensors["guard_state"].keys() == {"memory"}
     resumed = _trainer()
     resumed.train(tmp_path, checkpoints.path_of(straight, 2))
     again, _ = checkpoints.load(checkpoints.path_of(tmp_path, 4))
