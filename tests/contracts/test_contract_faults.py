@@ -246,7 +246,7 @@ def test_a_fault_is_one_line_of_the_page(name: str, tmp_path: Path) -> None:
     listed = dict(
         row.strip("| ").split(" | ", 1)
         for row in PAGE.read_text(encoding="utf-8").splitlines()
-        if " | " in row
+        if " | " in row.strip("| ")
     )
     assert "\n" not in line and line.startswith("My")
     assert _plain(f"`{line}`") == _plain(listed[name])

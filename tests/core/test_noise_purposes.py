@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ from modules.analysis.detection import MADE, chosen, make
 from modules.analysis.likelihood import by_denoising, by_evaluation
 from modules.core.noise import Noise
 from modules.core.types import Batch
+from modules.data.base import Examples
 from modules.data.digits import Digits
 from modules.data.points import Checkerboard, GaussianMixture2D, Rings
 from modules.data.quantization import dequantized
@@ -96,11 +96,15 @@ class Small(Model):
     """The small networks."""
 
     schedule = CosineSchedule()
+    data = Checkerboard()
+    name, step, weights, evaluation = "small", 0, "live", None
 
     def __init__(self) -> None:
         self.energy, self.initializer = small_networks()
-        self.folder, self.data = Path("small"), Checkerboard()
         self.generation, self.runtime = Generation(Langevin(2)), Runtime(trackers=())
+
+    def open_data(self) -> Examples:
+        return self.data.open()
 
 
 def _ways(between_images: bool, shared_noise: bool) -> None:
