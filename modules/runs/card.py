@@ -12,7 +12,7 @@ from modules.runs.trained import Trained
 LIBRARY, PICTURE = "recovery-likelihood", "samples.png"
 
 
-def text(run: Trained, license: str, has_picture: bool) -> str:
+def text(run: Trained, configuration: str, license: str, has_picture: bool) -> str:
     """The card, Markdown with the Hub's header."""
     kind = "image" if len(run.data.shape) == 3 else "point"
     header: dict[str, Any] = {
@@ -60,7 +60,7 @@ is run: weights are safetensors, the configuration is data.
 ## Configuration
 
 ```
-{run.config.text.strip() if run.config else ""}
+{configuration.strip()}
 ```
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,13 +12,14 @@ from tqdm.auto import tqdm
 from modules.analysis.likelihood import by_evaluation, logsnr_cleanest
 from modules.core.checks import ConfigurationError, DataError, check_integer
 from modules.core.noise import Noise
+from modules.data.given import as_images
 from modules.energies.normalized import NormalizedEnergy
 from modules.runs.model import Model
 
 
 def log_prob(
     model: Model,
-    images: Tensor,
+    images: Any,
     label: int | Sequence[int] | Tensor | None = None,
     seed: int = 0,
     draws: int = 1,
@@ -30,6 +32,7 @@ def log_prob(
     of images dequantized first (`modules.data.quantization.dequantized`): docs/likelihood.md.
 
     Args:
+        images: floats in [-1, 1] or uint8, tensor or array; or pictures of Pillow.
         label: one class for all, or (n,) classes, -1 = none; None: none.
         seed, draws: of ε, over which log p is averaged. batch_size: images at once on a device.
 
@@ -37,10 +40,7 @@ def log_prob(
         ConfigurationError: images or labels that don't fit, or an energy that doesn't know its constant.
     """
     energy = known(model)
-    if tuple(images.shape[1:]) != energy.shape:
-        raise ConfigurationError(
-            f"log_prob takes images (n, {', '.join(map(str, energy.shape))}), got {tuple(images.shape)}"
-        )
+    images = as_images(images, energy.shape)
     labels = model.labels(label, len(images))
     logsnr = logsnr_cleanest(model.schedule)
 

@@ -52,6 +52,12 @@ def restore(
             f"measurements by a {type(map).__name__} are (n, {', '.join(str(n) for n in wanted)}) here, got "
             f"{tuple(values.shape)}"
         )
+    if not values.is_floating_point() or not values.isfinite().all():
+        kind = str(values.dtype).removeprefix("torch.")
+        raise ConfigurationError(
+            f"measurements must be finite floats, of images in [-1, 1] (x/127.5 - 1 of 8 bits), got {kind} "
+            "numbers" + ("" if not values.is_floating_point() else ", some of them not finite")
+        )
     labels = model.labels(label, len(values))
     each = torch.arange(len(values)).repeat_interleave(completions)
     plain = Draw.of_seed(seed, len(each), None if labels is None else labels[each])

@@ -65,7 +65,7 @@ def save_pretrained(run: Trained, folder: str | Path, license: str = "other", nu
         classes = run.energy.num_classes
         label = [i % classes for i in range(num_samples)] if classes else None
         save_samples(run.generate(num_samples, label=label).x, [], folder / card.PICTURE)
-    durable.replace_file(folder / "README.md", card.text(run, license, bool(num_samples)))
+    durable.replace_file(folder / "README.md", card.text(run, run.config.text, license, bool(num_samples)))
     return folder
 
 

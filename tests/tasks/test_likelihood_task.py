@@ -125,8 +125,12 @@ def test_log_prob_says_what_it_needs(one_run, tiny_run):
     assert by_class.dtype == torch.float64 and by_class.shape == (3,) and len(by_class.unique()) == 3
     assert torch.equal(run.log_prob(images, batch_size=2)[2], run.log_prob(images)[2])
     assert by_class[2] == pytest.approx(float(run.log_prob(images)[2]), rel=1e-5)
+    grey = torch.full((3, 1, 8, 8), 51, dtype=torch.uint8)  # bytes are brought to [-1, 1]
+    assert torch.equal(run.log_prob(grey), run.log_prob(torch.full((3, 1, 8, 8), 51 / 127.5 - 1)))
     for wrong, model, words in (
-        (torch.zeros(3, 8, 8), run, r"\(n, 1, 8, 8\), got \(3, 8, 8\)"),
+        (torch.zeros(3, 8, 8), run, r"\(n, 1, 8, 8\), the model's shape, got \(3, 8, 8\)"),
+        (images + 255, run, r"\[-1, 1\]"),
+        (images / 0, run, "not finite"),
         (images, runs.load(tiny_run), "--by annealing"),
     ):
         with pytest.raises(ConfigurationError, match=words):

@@ -48,6 +48,9 @@ def test_a_run_restores_in_python(tiny_run):
     assert settled.shape == (3, 1, 1, 8, 8) and settled.isfinite().all()
     with pytest.raises(ConfigurationError, match=r"by a Blur are \(n, 1, 8, 8\) here, got \(3, 1, 4, 4\)"):
         run.restore(values, Blur(), 0.1)
+    for wrong in (values.to(torch.uint8), values / 0):
+        with pytest.raises(ConfigurationError, match="measurements must be finite floats"):
+            run.restore(wrong, map, 0.1)
 
 
 @pytest.mark.parametrize(
