@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from modules.core.tensors import expand_as, norm_per_sample
+from modules.core.tensors import expand_as, rms_per_sample
 from modules.core.types import NoiseSource, Transition
 from modules.energies.base import Energy
 from modules.energies.recovery import RecoveryPotential, energy_and_grad
@@ -125,7 +125,7 @@ def at_level(
         if chain.acceptance is not None:
             accepted.append(chain.acceptance)
         energies.append(potential(y))
-        displacements.append(norm_per_sample(y - first) / y[0].numel() ** 0.5)
+        displacements.append(rms_per_sample(y - first))
         if record in shown:
             frames.append(y / scale)
         each()

@@ -7,15 +7,12 @@ from typing import Any
 
 from torch import nn
 
-
-def of_the_house(kind: type) -> bool:
-    """Whether the project defines the class: the tests keep its contracts."""
-    return kind.__module__.partition(".")[0] == "modules"
+from modules.core.fingerprints import is_the_projects
 
 
 def is_own(component: object) -> bool:
     """Whether a component's class is a user's own."""
-    return not of_the_house(type(component))
+    return not is_the_projects(type(component))
 
 
 def parts(component: object) -> Iterator[Any]:
@@ -31,6 +28,6 @@ def parts(component: object) -> Iterator[Any]:
             waiting += part
         elif isinstance(part, dict):
             waiting += part.values()
-        elif isinstance(part, nn.Module) or any(of_the_house(kind) for kind in type(part).__mro__):
+        elif isinstance(part, nn.Module) or any(is_the_projects(kind) for kind in type(part).__mro__):
             yield part
             waiting += vars(part).values() if hasattr(part, "__dict__") else ()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 
-from modules.contracts.parts import is_own, of_the_house, parts
+from modules.contracts.parts import is_own, parts
 from modules.core.checks import ConfigurationError
+from modules.core.fingerprints import is_the_projects
 
 
 def check_signatures(component: object) -> None:
@@ -29,8 +30,8 @@ def _overridden(kind: type) -> Iterator[tuple[str, type]]:
             public = name == "__call__" or not name.startswith("_")
             if name in seen or not public or not inspect.isfunction(value):
                 continue
-            bases = [b for b in kind.__mro__ if of_the_house(b) and inspect.isfunction(vars(b).get(name))]
-            if not of_the_house(owner) and bases:
+            bases = [b for b in kind.__mro__ if is_the_projects(b) and inspect.isfunction(vars(b).get(name))]
+            if not is_the_projects(owner) and bases:
                 seen.add(name)
                 yield name, bases[0]
 

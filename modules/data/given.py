@@ -44,15 +44,6 @@ def as_images(given: Any, shape: tuple[int, ...], name: str = "images") -> Tenso
     return x
 
 
-def check_examples(name: str, images: Tensor, labels: Tensor, shape: tuple[int, ...]) -> None:
-    """Raise unless these are examples as `Examples.rows` gives them: images or points, and class ids."""
-    if tuple(images.shape[1:]) != tuple(shape) or not images.is_floating_point():
-        kind = str(images.dtype).removeprefix("torch.")
-        raise ConfigurationError(f"{name} must give floats (n, {shape}), got {kind} {tuple(images.shape)}")
-    check_range(f"{name}'s images", images, shape)
-    as_labels(labels, f"{name}'s labels")
-
-
 def check_range(name: str, x: Tensor, shape: Sequence[int]) -> None:
     """Raise where floats (n, *shape) are no images in [-1, 1]; points may lie anywhere."""
     if len(shape) != 3 or not x.numel() or not x.is_floating_point():

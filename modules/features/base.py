@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -117,16 +116,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise CheckpointError(f"{path} holds no readable weights: {reason[:200]}") from fault
     return dict(tensors)
-
-
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, shapes and values in the order of the names."""
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
 
 
 def check_bytes(images: Tensor) -> None:

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from modules.core.checks import CheckpointError, ConfigurationError
-from modules.features.base import Extracted, Extractor, Features, check_bytes, digest, loaded, outputs_of
+from modules.core.fingerprints import digest
+from modules.features.base import Extracted, Extractor, Features, check_bytes, loaded, outputs_of
 
 LAYERS = ("body.1", "body.3", "body.6")  # its convolutions, after their ReLUs
 FILE = Path(__file__).with_name("digits_classifier.safetensors")

@@ -21,7 +21,7 @@ from modules.core.checks import (
     nearest,
 )
 from modules.core.code import object_named
-from modules.core.fingerprints import code_of
+from modules.core.fingerprints import code_of, digest
 from modules.core.generators import own_generators
 from modules.features.base import (
     Extracted,
@@ -29,7 +29,6 @@ from modules.features.base import (
     Features,
     check_bytes,
     check_images,
-    digest,
     frozen,
     outputs_of,
     read_weights,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from pathlib import PurePath
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from modules.core.arguments import arguments_of
-from modules.core.fingerprints import code_of, is_the_projects
+from modules.core.fingerprints import code_of, digest, is_the_projects
 
 
 def described(component: Any) -> Any:
@@ -46,9 +45,4 @@ def described(component: Any) -> Any:
 
 def _digest(values: Tensor | nn.Module) -> str:
     parts = values.state_dict() if isinstance(values, nn.Module) else {"": values}
-    hashed = hashlib.sha256()
-    for name, value in parts.items():
-        if isinstance(value, Tensor):
-            plain = value.detach().cpu().contiguous().flatten().view(torch.uint8)
-            hashed.update(f"{name}{tuple(value.shape)}{value.dtype}".encode() + plain.numpy().tobytes())
-    return hashed.hexdigest()[:16]
+    return digest({name: value for name, value in parts.items() if isinstance(value, Tensor)})[:16]

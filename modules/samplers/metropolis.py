@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from modules.core.checks import check_integer, check_number
-from modules.core.tensors import expand_as, norm_per_sample, sum_per_sample
+from modules.core.tensors import expand_as, norm_per_sample, rms_per_sample, sum_per_sample
 from modules.core.types import Chain, NoiseSource, Potential
 from modules.samplers.base import Sampler
 
@@ -89,7 +89,7 @@ class MetropolisSampler(Sampler):
             warmth.learn(k, gain)
             accepted = accepted + taken * (k >= self.num_warmup)
         share = accepted / self.num_steps if self.num_steps else torch.full_like(accepted, torch.nan)
-        moved_by = norm_per_sample(y - start) / y[0].numel() ** 0.5
+        moved_by = rms_per_sample(y - start)
         settled = step_size * warmth.factor(total)
         return Chain(y, norm_per_sample(used), moved_by, share, settled)
 

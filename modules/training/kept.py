@@ -6,7 +6,6 @@ any other object has `state_dict()` and `load_state_dict(state)`, of tensors by 
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import logging
 from collections.abc import Collection, Iterator, Mapping
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from modules.core.checks import CheckpointError, ConfigurationError
+from modules.core.fingerprints import digest
 
 _log = logging.getLogger(__name__)
 
@@ -113,11 +113,7 @@ class Kept:
 
     def digest(self) -> str:
         """SHA-256 of all of it."""
-        hashed = hashlib.sha256()
-        for name, value in sorted(self.tensors().items()):
-            plain = value.cpu().contiguous().flatten().view(torch.uint8)
-            hashed.update(f"{name}{tuple(value.shape)}".encode() + plain.numpy().tobytes())
-        return hashed.hexdigest()
+        return digest(self.tensors())
 
     def restore(
         self, saved: Mapping[str, Tensor], group: str, device: torch.device, strict: bool = True

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from modules.contracts.parts import of_the_house
 from modules.core.arguments import arguments_of
 from modules.core.checks import ConfigurationError
+from modules.core.fingerprints import is_the_projects
 from modules.data.torch_data import TorchData
 from modules.storage import durable
 
@@ -80,7 +80,7 @@ class Recipe:
                     "make twice"
                 )
             self._networks[id(component)] = place
-        if not of_the_house(kind):
+        if not is_the_projects(kind):
             self._import(place, kind)
         scope = place.partition(".")[2].replace(".", "_")
         name = f"{scope}/{kind.__name__}" if self._uses[kind.__name__] > 1 and scope else kind.__name__
