@@ -16,6 +16,8 @@ from tests.tiny import ONE, TINY
 # the tests' networks are small: a second thread costs more than it gives, here and in what tests start
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# what a shell says of the Hub is no business of tests, which say it themselves where they need it
+os.environ.pop("HF_HUB_OFFLINE", None)
 
 
 @pytest.fixture(scope="session")
