@@ -212,7 +212,7 @@ def test_help_of_every_task_imports_nothing_heavy():
         "for name in launch.tasks():\n"
         "    assert launch.main(['--task', name, '--help']) == 0\n"
         "assert launch.main(['--help']) == 0\n"
-        "print(sorted({'torch', 'accelerate', 'datasets', 'matplotlib', 'numpy'} & set(sys.modules)))\n"
+        "print(sorted({'torch', 'accelerate', 'evaluate', 'matplotlib', 'numpy'} & set(sys.modules)))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
@@ -222,11 +222,13 @@ def test_help_of_every_task_imports_nothing_heavy():
 
 
 def test_a_dry_run_imports_what_it_uses_only():
-    """Nothing of what a run may need later: plots, trackers, torch's compiler (metrics are evaluate's)."""
+    """Nothing of what a run may need later: plots, trackers, torch's compiler, what else metrics use."""
     program = (
         "import sys, launch\n"
-        "assert launch.main(['--gin', 'gin/cdrl_digits.gin', '--dry-run']) == 0\n"
+        "for recipe in ('cdrl_digits', 'one_digits', 'cdrl_checkerboard'):\n"
+        "    assert launch.main(['--gin', f'gin/{recipe}.gin', '--dry-run']) == 0\n"
         "heavy = {'matplotlib', 'tensorboard', 'torchmetrics', 'torch._dynamo', 'torch._inductor'}\n"
+        "heavy |= {'evaluate', 'datasets', 'scipy', 'pandas', 'pyarrow', 'huggingface_hub'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     done = subprocess.run(

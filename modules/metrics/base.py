@@ -10,11 +10,11 @@ its Hub is a script to be fetched. Here classes are made directly:
 
 from __future__ import annotations
 
+import functools
+import sys
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import datasets
-import evaluate
 import torch
 from torch import Tensor
 
@@ -22,9 +22,15 @@ from modules.core.checks import DataError
 from modules.metrics.stores import Store
 from modules.runtime.runtime import Runtime
 
+if TYPE_CHECKING:
+    import datasets
 
-class Metric(evaluate.Metric, ABC):
+
+class Metric(ABC):
     """Figures of samples, streamed; combined over processes by `combine`.
+
+    An evaluate.Metric to whoever asks by isinstance; but evaluate takes as long to import as torch, and no
+    figure needs it: it is imported by those alone who use it.
 
     Attributes:
         label: its name on the command line.
@@ -41,8 +47,30 @@ class Metric(evaluate.Metric, ABC):
     needs: ClassVar[int] = 0
 
     def __init__(self) -> None:
-        super().__init__(seed=0)
         self.clear()
+
+    @property
+    def __class__(self) -> type:  # type: ignore[misc, override]
+        """What isinstance looks at beside the type."""
+        return _of_evaluate(type(self)) if "evaluate" in sys.modules else type(self)
+
+    @property
+    def name(self) -> str:
+        """As evaluate writes names."""
+        return type(self).__name__.lower()
+
+    @property
+    def description(self) -> str:
+        """The first line of the class's documentation."""
+        return (type(self).__doc__ or "").split("\n")[0]
+
+    @property
+    def features(self) -> datasets.Features:
+        """What `add_batch` takes, in the words of evaluate's own modules."""
+        import datasets
+
+        sides = {side: datasets.Sequence(datasets.Value("float32")) for side in self._feature_names()}
+        return datasets.Features(sides)
 
     @abstractmethod
     def figures(self) -> dict[str, float]:
@@ -110,15 +138,16 @@ class Metric(evaluate.Metric, ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
-    def _info(self) -> evaluate.MetricInfo:
-        sides = {side: datasets.Sequence(datasets.Value("float32")) for side in ("predictions", "references")}
-        doc = (type(self).__doc__ or "").split("\n")[0]
-        return evaluate.MetricInfo(
-            description=doc, citation="", inputs_description="", features=datasets.Features(sides)
-        )
+    def _feature_names(self) -> list[str]:
+        return ["predictions", "references"]  # evaluate.combine asks for them
 
-    def _build_data_dir(self) -> str:
-        return str(self._data_dir_root)  # nothing is written: no folder is made
+
+@functools.cache
+def _of_evaluate(kind: type[Metric]) -> type:
+    """A metric's class as a subclass of evaluate's, of which nothing is made."""
+    import evaluate
+
+    return type(kind.__name__, (kind, evaluate.Metric), {"__module__": kind.__module__})
 
 
 class SetMetric(Metric):

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from modules.metrics.fid import FID, frechet_distance
+from modules.metrics.kid import KID
 from modules.metrics.rows import Rows
+from modules.metrics.sliced_wasserstein import SlicedWasserstein
 from modules.metrics.stores import Moments, Sums
 from modules.runtime.runtime import Runtime
 from tests import two_processes
@@ -60,10 +62,20 @@ def test_metrics_are_evaluates_own_kind_and_write_nothing(tmp_path, monkeypatch)
     values = two_processes.measured(Alone())
     assert len(values) > 20 and not (tmp_path / "cache").exists()
     fid = FID()
-    assert isinstance(fid, evaluate.Metric) and fid.name == "fid" and "Fréchet" in fid.description
+    assert isinstance(fid, evaluate.Metric) and isinstance(fid, FID) and not isinstance(fid, KID)
+    assert fid.name == "fid" and "Fréchet" in fid.description
     fid.add(prediction=np.zeros(2, np.float32), reference=np.ones(2, np.float32))
     fid.add(prediction=np.ones(2, np.float32), reference=2 * np.ones(2, np.float32))
     assert fid.compute() == {"fid": pytest.approx(2.0)}
+
+
+def test_evaluate_combines_our_metrics():
+    """A module of evaluate's own beside ours would need the network; two of ours show the interface."""
+    both = evaluate.combine([FID(), SlicedWasserstein()])
+    x, truth = torch.zeros(4, 2), torch.ones(4, 2)
+    both.add_batch(predictions=x, references=truth)
+    found = both.compute()
+    assert found["fid"] == pytest.approx(2.0) and found["sliced_wasserstein"] == pytest.approx(1.0, abs=0.5)
 
 
 def test_storing_costs_little_beside_the_mathematics():
