@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from modules.core.checks import ConfigurationError, check_integer
@@ -124,8 +125,22 @@ class ResidualEnergy(FreezableEnergy):
         with full_precision(self.stem.weight):
             embedded = self.embedding.distinct(self.position(transition), label)
             head = embedded.to_samples(self.head(self.activation(embedded.values)))
+            pixels = len(transition.logsnr_s) * self.shape[1] * self.shape[2]
             stages: list[Stage] = [ConvStage(*snapshot(self.stem, dtype))]
-            stages += [cast(Freezable, stage).freeze(embedded, dtype) for stage in self.stages]
+            inputs = [pixels]
+            for layer in self.stages:
+                stage = cast(Freezable, layer).freeze(embedded, dtype)
+                both = stages[-1].halved() if isinstance(layer, AverageDownsample) else None
+                if both is None:
+                    stages.append(stage)
+                    inputs.append(pixels)
+                else:
+                    stages[-1] = both
+                if isinstance(layer, (AverageDownsample, ConvDownsample)):
+                    pixels //= 4
+        if not torch.is_grad_enabled():
+            for stage, pixels in zip(stages, inputs, strict=True):
+                stage.prepare(pixels)
         inner = cast(ResidualBlock, self.stages[0]).conv1.weight  # the stem's is in both formats at once
         channels_last = not inner.is_contiguous()
         return FrozenEnergy(stages, self.final_activation, head, dtype, channels_last, self.quadratic)

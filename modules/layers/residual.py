@@ -7,7 +7,7 @@ projections of the embedding), computed once; what comes back maps features to f
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -81,10 +81,8 @@ class ResidualBlock(nn.Module):
         shared = len(time) == 1  # one level and label in all samples, as in sampling: a part of the bias
         if shared:
             bias1 = bias1 + time[0]
-        weight2, bias2 = snapshot(self.conv2)
+        weight2, bias2 = snapshot(self.conv2, gain=self.gain)
         assert bias2 is not None
-        # the gain comes after the bias: both are scaled
-        weight2, bias2 = weight2 * self.gain[:, None, None, None], bias2 * self.gain
         return _FrozenResidual(
             activation=act,
             norm1=frozen_norm(self.norm1, dtype),
@@ -105,8 +103,20 @@ class _FrozenResidual(Stage):
     time: Tensor | None  # (b, out, 1, 1); None: in conv1's bias
     norm2: Callable[[Tensor], Tensor] | None
     conv2: ConvStage
-    shortcut: ConvStage | None
+    shortcut: ConvStage | HalveStage | None  # None: the features themselves
     dropout: float
+
+    def halved(self) -> Stage | None:
+        """Means of the sum are the sum of the means, each a part of what comes before."""
+        conv2, shortcut = self.conv2.halved(), self.shortcut
+        if conv2 is None or isinstance(shortcut, HalveStage):
+            return None  # halved already
+        return replace(self, conv2=conv2, shortcut=HalveStage() if shortcut is None else shortcut.halved())
+
+    def prepare(self, pixels: int) -> None:
+        for conv in (self.conv1, self.conv2, self.shortcut):
+            if conv is not None:
+                conv.prepare(pixels)
 
     def __call__(self, h: Tensor) -> Tensor:
         act = self.activation

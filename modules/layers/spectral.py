@@ -57,13 +57,21 @@ class SpectralNormalized(nn.Module):
         with full_precision(self.weight):  # copies: backward wants u and v as they are now
             return torch.dot(self.u.clone(), self._matrix() @ self._v_in_memory().clone())
 
-    def effective_weight(self) -> Tensor:
-        """The weight used: differentiable in the raw one, u and v constant; changes nothing."""
+    def effective_weight(self, gain: Tensor | None = None) -> Tensor:
+        """The weight used: differentiable in the raw one, u and v constant; changes nothing.
+
+        Args:
+            gain: (out,), a factor on each output besides.
+        """
         sigma = self.sigma()
-        if not self.bounded:
+        if not self.bounded and gain is None:
             return self.weight / sigma
-        sigma = sigma + 1e-6
-        return self.weight * (sigma.clamp(max=1.0) / sigma)
+        if self.bounded:
+            sigma = sigma + 1e-6
+            factor = sigma.clamp(max=1.0) / sigma
+        else:
+            factor = 1 / sigma
+        return self.weight * (factor if gain is None else _of_outputs(gain * factor, self.weight))
 
     @torch.no_grad()
     def iterate(self, num_iterations: int = 1) -> None:
@@ -141,7 +149,9 @@ def linear(in_features: int, out_features: int, spectral: bool = True) -> nn.Lin
     return SpectralLinear(in_features, out_features) if spectral else nn.Linear(in_features, out_features)
 
 
-def snapshot(layer: nn.Conv2d | nn.Linear, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor | None]:
+def snapshot(
+    layer: nn.Conv2d | nn.Linear, dtype: torch.dtype | None = None, gain: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
     """The weight and bias a layer uses now: new tensors under no_grad, else differentiable.
 
     New tensors, so that a later optimizer step leaves a chain's energy alone; with gradients, autograd itself
@@ -149,16 +159,29 @@ def snapshot(layer: nn.Conv2d | nn.Linear, dtype: torch.dtype | None = None) -> 
 
     Args:
         dtype: of the result; None: the layer's own.
+        gain: (out,), a factor on the layer's outputs, so on its bias too. In one pass over the weights, of
+            which the largest networks have so many that a chain of few steps notices each.
     """
     learning = torch.is_grad_enabled()
     if isinstance(layer, SpectralNormalized):
-        weight = layer.effective_weight()
+        weight = layer.effective_weight(gain)
+    elif gain is not None:
+        weight = layer.weight * _of_outputs(gain, layer.weight)
     else:
         weight = layer.weight if learning else layer.weight.clone()
-    bias = layer.bias if layer.bias is None or learning else layer.bias.clone()
+    bias = layer.bias
+    if bias is not None and gain is not None:
+        bias = bias * gain
+    elif bias is not None and not learning:
+        bias = bias.clone()
     if dtype is None:
         return weight, bias
     return weight.to(dtype), None if bias is None else bias.to(dtype)
+
+
+def _of_outputs(factor: Tensor, weight: Tensor) -> Tensor:
+    """(out,) as a factor on weights (out, ...)."""
+    return factor.reshape(-1, *([1] * (weight.ndim - 1)))
 
 
 def power_iterate(module: nn.Module, num_iterations: int = 1) -> None:

@@ -36,6 +36,14 @@ class Stage(ABC):
             out = self(h)
         return out.detach(), lambda g: torch.autograd.grad(out, h, g)[0]
 
+    def halved(self) -> Stage | None:
+        """This stage and the means of 2x2 pixels of its output as one, where that is less work; else None."""
+        return None
+
+    def prepare(self, pixels: int) -> None:
+        """Compute ahead what pays in a chain of few steps, given the pixels of all samples together."""
+        return
+
 
 @dataclass(frozen=True)
 class FunctionStage(Stage):
@@ -47,12 +55,20 @@ class FunctionStage(Stage):
         return self.function(h)
 
 
-@dataclass(frozen=True)
-class ConvStage(Stage):
-    """A convolution with its weight (out, in, k, k) and bias.
+PIXELS = 2048
+"""Of all samples together, from which on turned kernels pay within a step or two.
 
-    At stride 1 its transposed derivative is the convolution with `mirrored` (in, out, k, k), which a snapshot
-    without gradients turns round ahead: torch's own gradient of a convolution does so at every call.
+Making them costs by their weights alone, and what a step gains grows with the pixels: 190 ms and nothing at
+paper size and batch 2, 8% of a step of small networks at batch 32 (docs/speed.md).
+"""
+
+
+@dataclass
+class ConvStage(Stage):
+    """A convolution with its weight (out, in, k, k) and bias, padded to keep the size, or to halve it.
+
+    At stride 1 its transposed derivative is the convolution with `mirrored` (in, out, k, k), which `prepare`
+    turns round ahead where that pays.
     """
 
     weight: Tensor
@@ -60,12 +76,13 @@ class ConvStage(Stage):
     stride: int = 1
     mirrored: Tensor | None = field(init=False, default=None)
 
-    def __post_init__(self) -> None:
-        if self.stride == 1 and not torch.is_grad_enabled():
-            object.__setattr__(self, "mirrored", _mirrored(self.weight))
+    @property
+    def padding(self) -> int:
+        """Of 3 and 4 taps 1, of 1 and 2 none."""
+        return (self.weight.shape[-1] - 1) // 2
 
     def __call__(self, h: Tensor) -> Tensor:
-        return F.conv2d(h, self.weight, self.bias, self.stride, self.weight.shape[-1] // 2)
+        return F.conv2d(h, self.weight, self.bias, self.stride, self.padding)
 
     def linearize(self, h: Tensor) -> tuple[Tensor, Pull]:
         shape = h.shape
@@ -73,18 +90,45 @@ class ConvStage(Stage):
 
     def pull(self, g: Tensor, shape: torch.Size) -> Tensor:
         """The gradient in an input of `shape`."""
-        padding = self.weight.shape[-1] // 2
-        if self.stride == 1:
-            mirrored = _mirrored(self.weight) if self.mirrored is None else self.mirrored
-            return F.conv2d(g, mirrored, None, 1, padding)
-        return conv2d_input(shape, self.weight, g, self.stride, padding)
+        if self.mirrored is not None:
+            return F.conv2d(g, self.mirrored, None, 1, self.padding)
+        return conv2d_input(shape, self.weight, g, self.stride, self.padding)
+
+    def prepare(self, pixels: int) -> None:
+        """As Stage's; pixels of the input."""
+        if self.stride == 1 and pixels >= PIXELS:
+            self.mirrored = _mirrored(self.weight)
+
+    def halved(self) -> ConvStage | None:
+        """One convolution of stride 2 with a tap more on a side: for 3x3 and means of 2x2, 16 taps for 36."""
+        return ConvStage(_averaged(self.weight), self.bias, 2) if self.stride == 1 else None
 
 
 def _mirrored(weight: Tensor) -> Tensor:
-    """Kernels (out, in, k, k) turned round, (in, out, k, k), in the same memory format."""
-    rows = weight.is_contiguous()
-    turned = weight.flip(2, 3).transpose(0, 1)
-    return turned.contiguous(memory_format=torch.contiguous_format if rows else torch.channels_last)
+    """Kernels (out, in, k, k) turned round, (in, out, k, k), in the same memory format.
+
+    Tap by tap, each a transposed matrix: half the time of turning all, then copying with strides.
+    """
+    out_channels, in_channels, size, _ = weight.shape
+    rows = torch.contiguous_format if weight.is_contiguous() else torch.channels_last
+    shape = (in_channels, out_channels, size, size)
+    turned = torch.empty(shape, dtype=weight.dtype, device=weight.device, memory_format=rows)
+    for i in range(size):
+        for j in range(size):
+            turned[:, :, size - 1 - i, size - 1 - j] = weight[:, :, i, j].T
+    return turned
+
+
+def _averaged(weight: Tensor) -> Tensor:
+    """Kernels (out, in, k, k) followed by means of 2x2 pixels, (out, in, k + 1, k + 1); keeps the format."""
+    last = not weight.is_contiguous()
+    taps = weight.permute(0, 2, 3, 1) if last else weight  # as they lie in memory
+    across, down = ((0, 0, 0, 1), (0, 0, 0, 0, 0, 1)) if last else ((0, 1), (0, 0, 0, 1))
+    for before in (across, down):
+        after = (*before[:-2], 1, 0)
+        taps = F.pad(taps, after).add_(F.pad(taps, before))
+    taps = taps * 0.25
+    return taps.permute(0, 3, 1, 2) if last else taps
 
 
 @dataclass(frozen=True)
@@ -112,4 +156,9 @@ class HalveStage(Stage):
         return F.avg_pool2d(h, 2)
 
     def linearize(self, h: Tensor) -> tuple[Tensor, Pull]:
-        return self(h), lambda g: F.interpolate(g.mul_(0.25), scale_factor=2.0, mode="nearest")
+        shape = h.shape
+        return self(h), lambda g: self.pull(g, shape)
+
+    def pull(self, g: Tensor, shape: torch.Size) -> Tensor:
+        """The gradient in an input of `shape`; overwrites g."""
+        return F.interpolate(g.mul_(0.25), shape[2:], mode="nearest")

@@ -57,8 +57,10 @@ def test_bare_convolutions_are_all_of_them() -> None:
     method = CASES["small16"].method()
     transition = method.schedule.transition(torch.tensor([1, 2]))
     _, operations = convolutions(method.energy.at(transition), torch.randn(2, 3, 16, 16))
-    # 3x3: stem 3->32 at 16²; 4 of 32->32 at 16²; at 8²: 32->64 twice, then 64->64; at 4² and 2² 64->64
-    forward = 9 * (256 * (3 * 32 + 4 * 32 * 32) + 64 * (2 * 32 * 64 + 3 * 64 * 64) + (16 + 4) * 4 * 64 * 64)
+    # 3x3: stem 3->32 and 3 of 32->32 at 16²; at 8² 32->64 twice, 2 of 64->64; 3 and 4 at 4² and 2²;
+    # 4x4 of stride 2, a level's last convolution and the means after it: 32->32 to 8², 64->64 to 4² and 2²
+    same = 256 * (3 * 32 + 3 * 32 * 32) + 64 * (2 * 32 * 64 + 2 * 64 * 64) + (16 * 3 + 4 * 4) * 64 * 64
+    forward = 9 * same + 16 * (64 * 32 * 32 + (16 + 4) * 64 * 64)
     assert operations == 2 * 2 * 2 * forward
     run, _ = convolutions(CASES["points"].method().energy.at(transition), torch.randn(2, 2))
     run()  # no convolutions: nothing to do

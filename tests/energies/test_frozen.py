@@ -19,7 +19,10 @@ from modules.energies.recovery import energy_and_grad
 from modules.energies.resnet import CooperativeResNet
 from modules.initializers.mlp import MLPInitializer
 from modules.initializers.unet import UNet
+from modules.layers import stages
 from modules.layers.embeddings import LevelEmbedding
+from modules.layers.residual import _FrozenResidual
+from modules.layers.stages import Stage
 from modules.methods.recovery import RecoveryLikelihood
 from modules.samplers.langevin import Langevin
 from modules.schedules.cosine import CosineSchedule
@@ -83,6 +86,21 @@ def _plain(
         grads.append(torch.autograd.grad(value.sum(), leaf)[0])
         values.append(value.detach())
     return torch.cat(values), torch.cat(grads)
+
+
+@pytest.mark.parametrize("name", ["CDRL", "DRL"])
+def test_means_of_a_level_are_part_of_its_last_convolution(name: str, monkeypatch) -> None:
+    """The energy as its layers say, each by itself, against the one with fewer taps; many pixels and few."""
+    energy = _make(name).to(memory_format=torch.channels_last)
+    y, transition, label = _inputs(energy)
+    monkeypatch.setattr(stages, "PIXELS", 6 * 8 * 8)  # the first level's kernels are turned ahead
+    fast = energy.at(transition, label)
+    monkeypatch.setattr(Stage, "halved", lambda stage: None)
+    monkeypatch.setattr(_FrozenResidual, "halved", lambda stage: None)
+    plain = energy.at(transition, label)
+    assert len(fast.stages) == len(plain.stages) - 1
+    for got, wanted in zip(fast.value_and_grad(y), plain.value_and_grad(y), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
 
 
 @every_energy

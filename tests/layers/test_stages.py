@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from modules.layers.activations import _ACTIVATIONS, activation
 from modules.layers.attention import SelfAttention
 from modules.layers.normalization import group_norm
-from modules.layers.stages import ConvStage, DenseStage, FunctionStage, HalveStage, Stage
+from modules.layers.stages import PIXELS, ConvStage, DenseStage, FunctionStage, HalveStage, Stage
 
 torch.set_num_threads(1)
 
@@ -29,6 +30,7 @@ STAGES: dict[str, tuple[Stage, Tensor]] = {
     "3x3": (ConvStage(_random(5, 4, 3, 3), _random(5)), IMAGE),
     "1x1 without a bias": (ConvStage(_random(5, 4, 1, 1), None), IMAGE),
     "stride 2": (ConvStage(_random(5, 4, 3, 3), _random(5), stride=2), IMAGE),
+    "3x3, then halved": (ConvStage(_random(5, 4, 3, 3), _random(5)).halved(), IMAGE),
     "dense": (DenseStage(_random(5, 4), _random(5)), _random(3, 4)),
     "halve": (HalveStage(), IMAGE),
     "by autograd": (FunctionStage(lambda h: h.sin() * h.sum((2, 3), keepdim=True)), IMAGE),
@@ -48,6 +50,35 @@ def test_a_stage_is_its_linearization(name: str) -> None:
     assert not out.requires_grad and torch.equal(given, h)  # the input stays as it is
     torch.testing.assert_close(out, wanted, rtol=1e-13, atol=1e-13)
     torch.testing.assert_close(pull(g.clone()), wanted_grad, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_convolution_halved_is_the_means_of_its_output(size: int, channels_last: bool) -> None:
+    weight, bias, h = _random(5, 4, size, size), _random(5), IMAGE
+    if channels_last:
+        weight, h = (x.to(memory_format=torch.channels_last) for x in (weight, h))
+    wanted = F.avg_pool2d(F.conv2d(h, weight, bias, padding=size // 2), 2)
+    halved = ConvStage(weight, bias).halved()
+    assert halved is not None and halved.weight.shape == (5, 4, size + 1, size + 1)
+    assert halved.weight.is_contiguous() != channels_last
+    torch.testing.assert_close(halved(h), wanted, rtol=1e-12, atol=1e-12)
+    assert halved.halved() is None  # of stride 2 already
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_convolution_prepared_pulls_the_same(size: int, channels_last: bool) -> None:
+    weight, g = _random(5, 4, size, size), _random(2, 5, 6, 6)
+    if channels_last:
+        weight = weight.to(memory_format=torch.channels_last)
+    stage = ConvStage(weight, None)
+    stage.prepare(PIXELS - 1)
+    assert stage.mirrored is None  # few pixels don't pay for turning the kernels
+    wanted = stage.pull(g, IMAGE.shape)
+    stage.prepare(PIXELS)
+    assert stage.mirrored is not None and stage.mirrored.is_contiguous() != (channels_last and size > 1)
+    torch.testing.assert_close(stage.pull(g, IMAGE.shape), wanted, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", _ACTIVATIONS)
