@@ -19,6 +19,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -45,19 +47,20 @@ from modules.training.optimizers import AdamW
 from modules.training.state import Training
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--batch-size", type=int, help="in place of the cases' own")
+    parser.add_argument("--num-steps", type=int, help="K, in place of the cases' own")
     parser.add_argument("--rounds", type=int, help="in place of the cases' own")
     parser.add_argument("--precision", choices=("no", "bf16"), default="no", help="of the fast side")
     modes = ("default", "reduce-overhead", "max-autotune")
     parser.add_argument("--compile", choices=modes, help="of chain and step on the fast side")
     parser.add_argument("--json", help="append a line a case here")
     parser.add_argument("--alone", choices=("plain", "fast", "saving"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if arguments.alone:
-        print(json.dumps(alone(CASES[arguments.cases[0]], arguments)))
+        print(json.dumps(alone(_case(arguments.cases[0], arguments), arguments)))
         return
     for name in arguments.cases:
         figures = {"case": name, "precision": arguments.precision, "compile": arguments.compile}
@@ -66,6 +69,11 @@ def main() -> None:
         if arguments.json:
             with open(arguments.json, "a") as file:
                 file.write(json.dumps(figures) + "\n")
+
+
+def _case(name: str, arguments: argparse.Namespace) -> Case:
+    case = CASES[name]
+    return case if arguments.num_steps is None else replace(case, num_steps=arguments.num_steps)
 
 
 class Fast:
@@ -104,7 +112,7 @@ class Fast:
 
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, object]:
     """Every figure of a case."""
-    case = CASES[name]
+    case = _case(name, arguments)
     batch, rounds = arguments.batch_size or case.batch_size, arguments.rounds or case.rounds
     fast = Fast(case, arguments.precision, arguments.compile)
     device = fast.runtime.device
@@ -198,6 +206,7 @@ def _in_a_process(name: str, batch: int, side: str, arguments: argparse.Namespac
     command = [sys.executable, "-m", "benchmarks.speed", "--cases", name, "--alone", side]
     command += ["--batch-size", str(batch), "--precision", arguments.precision]
     command += ["--compile", arguments.compile] if arguments.compile else []
+    command += ["--num-steps", str(arguments.num_steps)] if arguments.num_steps else []
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
     return json.loads(done.stdout.splitlines()[-1])
 
