@@ -19,7 +19,7 @@ SMALL = (
     "MLPEnergy.width=8",
     "MLPEnergy.depth=1",
     "BATCH_SIZE=8",
-    "energy/AdamW.warmup_steps=0",
+    "energy/Muon.warmup_steps=0",
 )
 
 

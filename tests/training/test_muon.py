@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from modules.core.checks import ConfigurationError
 from modules.training.muon import Muon, orthogonalized
@@ -15,13 +15,16 @@ from modules.training.optimizers import AdamW, Optimizer
 torch.set_num_threads(1)
 
 
-def _gradients(network: nn.Module, seed: int) -> None:
+def _gradients(network: nn.Module, seed: int) -> list[Tensor]:
+    """Give every parameter a gradient of noise; them all, weight and bias by turns."""
     generator = torch.Generator().manual_seed(seed)
-    for parameter in network.parameters():
-        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    gradients = [torch.randn(p.shape, generator=generator) for p in network.parameters()]
+    for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+        parameter.grad = gradient
+    return gradients
 
 
-def _network() -> nn.Module:
+def _network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(1, 20, 3), nn.Conv2d(20, 24, 3), nn.Linear(16, 64), nn.Linear(64, 2))
 
@@ -46,20 +49,19 @@ def test_each_kind_moves_by_its_own_rule() -> None:
     network, like = _network(), _network()
     rule = Muon(1e-3, matrix_lr=0.02, momentum=0.5, beta1=0.8, beta2=0.9, eps=1e-6)
     updater, adam = rule.start(network), AdamW(1e-3, 0.8, 0.9, 1e-6).start(like)
-    conv = network[1].weight
-    before, tall = conv.detach().clone(), network[2].weight.detach().clone()
-    _gradients(network, 1)
-    first, first_tall = conv.grad.clone(), network[2].weight.grad.clone()
+    conv, linear = network[1].weight, network[2].weight
+    assert isinstance(conv, nn.Parameter) and isinstance(linear, nn.Parameter)
+    before, tall = conv.detach().clone(), linear.detach().clone()
+    first, first_tall = (gradient.clone() for gradient in _gradients(network, 1)[2:6:2])
     updater.step(0.25)
     moved = (before - conv.detach()).flatten(1)
     torch.testing.assert_close(moved, 0.25 * 0.02 * orthogonalized(first.flatten(1)[None])[0])
     # 64 outputs of 16 inputs: twice as far
-    moved = tall - network[2].weight.detach()
+    moved = tall - linear.detach()
     torch.testing.assert_close(moved, 0.25 * 0.02 * 2 * orthogonalized(first_tall[None])[0])
 
     middle = conv.detach().clone()
-    _gradients(network, 2)
-    second = conv.grad.clone()
+    second = _gradients(network, 2)[2].clone()
     updater.step(0.25)
     kept = 0.5 * first + second
     expected = 0.25 * 0.02 * orthogonalized((second + 0.5 * kept).flatten(1)[None])[0]
@@ -76,10 +78,10 @@ def test_matrices_without_a_gradient_stay() -> None:
     network = _network()
     updater = Muon().start(network)
     _gradients(network, 1)
-    network[1].weight.grad = None
-    before = network[1].weight.detach().clone()
+    conv = list(network.parameters())[2]
+    conv.grad, before = None, conv.detach().clone()
     updater.step()
-    assert torch.equal(network[1].weight, before) and network[2].weight.grad is None
+    assert torch.equal(conv, before) and not any(p.grad is not None for p in network.parameters())
 
 
 @pytest.mark.parametrize("matrices_only", [False, True])
@@ -120,7 +122,7 @@ def test_it_crosses_a_stretched_valley_that_adam_does_not() -> None:
         for _ in range(300):
             ((a.mT @ (layer.weight - target) @ b.mT) ** 2).sum().backward()
             updater.step()
-        return (a.mT @ (layer.weight - target) @ b.mT).square().sum().item()
+        return (a.mT @ (layer.weight - target) @ b.mT).square().sum().detach().item()
 
     plain = min(distance(AdamW(lr, decay_steps=300)) for lr in (0.01, 0.03, 0.1))
     assert min(distance(Muon(1e-3, lr, decay_steps=300)) for lr in (0.1, 0.3)) < plain
