@@ -114,12 +114,18 @@ def check_sampler(
     for free in (None, torch.zeros_like(x)):
         with calling():
             # a copy: one that adapts has learnt nothing yet
-            chain = copy.deepcopy(sampler).sample(potential, x, transition.step_size, _noise(x), free)
+            copied = copy.deepcopy(sampler).at(transition)
+            if not isinstance(copied, Sampler):
+                raise told(f"{name}.at", what(copied), "a Sampler: itself, or a copy that knows the level")
+            chain = copied.sample(potential, x, transition.step_size, _noise(x), free)
         who = f"{name}.sample"
         if not isinstance(chain, Chain):
             raise told(who, what(chain), "a Chain")
         check_tensor(f"{who}'s y", chain.y, tuple(x.shape), x.dtype)
-        for name_of, figure in (("grad_norm", chain.grad_norm), ("displacement", chain.displacement)):
+        figures = {"grad_norm": chain.grad_norm, "displacement": chain.displacement}
+        figures |= {k: v for k in ("acceptance", "step_size") if (v := getattr(chain, k)) is not None}
+        figures |= {f"figures[{k!r}]": v for k, v in chain.figures.items()}
+        for name_of, figure in figures.items():
             check_tensor(f"{who}'s {name_of}", figure, (len(x),))
         if chain.y.requires_grad:
             raise told(f"{who}'s y", "values that carry gradients", "detached ones")

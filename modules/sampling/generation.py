@@ -115,7 +115,8 @@ class Generation:
         scale, free = expand_as(transition.y_scale, y), None
         if known_s:
             y, free = known_s.keep(scale * known_s.image, y), (~known_s.mask).to(y.dtype)
-        x_s = self.sampler.sample(potential, y, transition.step_size, noise, free).y / scale
+        sampler = self.sampler.at(transition)
+        x_s = sampler.sample(potential, y, transition.step_size, noise, free).y / scale
         return known_s.keep(known_s.image, x_s) if known_s else x_s
 
     @torch.no_grad()
@@ -134,7 +135,7 @@ class Generation:
         if draw.known:
             free = (~draw.known.mask).to(x_0.dtype)
         noise = draw.noise.child("settling")
-        return sampler.sample(potential, scale * x_0, first.step_size, noise, free).y / scale
+        return sampler.at(first).sample(potential, scale * x_0, first.step_size, noise, free).y / scale
 
     def denoise(
         self, energy: Energy, schedule: Schedule, x_0: Tensor, label: Tensor, known: Known | None = None

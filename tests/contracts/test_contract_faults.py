@@ -199,6 +199,10 @@ FAULTS: dict[str, dict[type, type]] = {
     "a norm for the rms": _chain(lambda chain, y: replace(chain, displacement=norm_per_sample(chain.y - y))),
     "one figure of a batch": _chain(lambda chain, y: replace(chain, grad_norm=chain.grad_norm.mean())),
     "a chain in float64": _chain(lambda chain, y: replace(chain, y=chain.y.double())),
+    "a level without a sampler": breaking(MySampler, at=lambda self, transition: None),
+    "a sampler's figure of a batch": _chain(
+        lambda chain, y: replace(chain, figures={"kept": chain.grad_norm.mean()})
+    ),
     "a start changed in place": breaking(MySampler, sample=_in_place),
     "known pixels that move": breaking(MySampler, sample=_ignores_free),
     "a guided energy for a function": breaking(
