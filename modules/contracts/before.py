@@ -18,7 +18,7 @@ from modules.contracts.networks import (
     noisy,
     untouched,
 )
-from modules.contracts.parts import is_own, parts
+from modules.contracts.parts import is_own, own_modules, parts
 from modules.contracts.signatures import check_signatures
 from modules.core.checks import ConfigurationError
 from modules.core.types import Transition
@@ -88,9 +88,10 @@ def _check_networks(
     runtime: Runtime,
     fresh: bool,
 ) -> None:
-    energies = [part for part in parts(energy) if isinstance(part, Energy) and is_own(part)]
+    energies = [part for part in parts(energy) if isinstance(part, Energy) and own_modules(part)]
+    energies.sort(key=lambda part: not is_own(part))  # a fault is told of the innermost that is a user's
     chains = [s for s in (*samplers, generation.sampler) if is_own(s)]
-    own_initializer, own_guidance = is_own(initializer), is_own(generation.guidance)
+    own_initializer, own_guidance = bool(own_modules(initializer)), is_own(generation.guidance)
     if not (energies or chains or own_initializer or own_guidance):
         return
     t = torch.linspace(1, schedule.num_levels, len(x)).round().long().to(x.device)
