@@ -69,16 +69,16 @@ def walks(
 
     The proposals of an initializer network end without the denoising step, which is the energy's.
     """
-    energy, initializer = trainer.method.models(training.ready_averages())
+    networks = trainer.method.models(training.ready_averages())
+    initializer = networks.initializer
     configured = trainer.generation
     made = {"chain": Generation(configured.sampler, guidance, configured.denoise_factor)}
     if "initializer" in training.networks or isinstance(initializer, OwnInitializer):
         factor = configured.denoise_factor if isinstance(initializer, OwnInitializer) else 0.0
         made["proposals"] = Generation(Langevin(num_steps=0), guidance, denoise_factor=factor)
-    schedule, runtime = trainer.method.schedule, trainer.runtime
     draw = Draw.of_seed(trainer.seed, num, labels)
     for name, generation in made.items():
-        yield name, sample(generation, energy, initializer, schedule, draw, runtime)
+        yield name, sample(generation, networks, draw, trainer.runtime)
 
 
 def print_head(seed: int, names: Sequence[str]) -> None:

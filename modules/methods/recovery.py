@@ -143,7 +143,7 @@ class RecoveryLikelihood(Method):
             revised = chain.y
             if self._initializer_learns and not self._warm:
                 if self.average_revises:
-                    energy, _ = self.models(self.averages)
+                    energy = self.models(self.averages).energy
                     potential = RecoveryPotential(energy.at(transition, label), transition, x_t)
                     own = noise.child("average")
                     revised = sampler.sample(potential, start, transition.step_size, own).y

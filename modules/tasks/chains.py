@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         sampler = trained.sampler.with_steps(arguments.every)
     by, checked = named(sampler), copy.copy(trained.generation)
     checked.sampler = sampler
-    check_sampling(checked, trained.energy, trained.initializer, trained.schedule, trained.runtime)
+    check_sampling(checked, trained.networks, trained.runtime)
     levels = trained.method.schedule.num_levels
     if not 0 <= (arguments.level or 0) < levels:
         raise ConfigurationError(f"--level {arguments.level}: the run has levels 0..{levels - 1}")
@@ -210,9 +210,7 @@ def _batch(
             x_top = eps if from_noise else marginal(x, top.alpha_t, top.sigma_t, eps)
             return along_ladder(
                 generation,
-                method.energy,
-                method.initializer,
-                method.schedule,
+                trained.networks,
                 sampler,
                 x_top,
                 label,
@@ -242,8 +240,9 @@ def _clean(
     if arguments.start == "samples":
         every = torch.arange(arguments.num) % classes if classes else torch.full((arguments.num,), -1)
         draw, which = Draw.of_seed(arguments.seed, arguments.num, every), index.cpu()
-        networks = method.energy, method.initializer, method.schedule
-        drawn = sample_batches(trained.generation, *networks, draw, which, runtime, arguments.batch_size)
+        drawn = sample_batches(
+            trained.generation, trained.networks, draw, which, runtime, arguments.batch_size
+        )
         return next(drawn)[1].x, every[which].to(runtime.device)
     examples = trained.open_data()
     rows = noise.integers("row", 0, len(examples))

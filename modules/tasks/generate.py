@@ -119,10 +119,9 @@ def _generate(
     mine = torch.arange(num)[runtime.rank :: runtime.num_processes]
     shown: list[tuple[Tensor, Tensor]] = []
     kept: list[tuple[Tensor, Tensor]] = []
-    networks = trained.energy, trained.initializer, trained.method.schedule
     draw, size = Draw.of_seed(arguments.seed, num, labels), arguments.batch_size
     bar = level_bar(draw, len(mine), trained.method.schedule, size, runtime.is_main)
-    batches = sample_batches(generation, *networks, draw, mine, runtime, size, each=bar.update)
+    batches = sample_batches(generation, trained.networks, draw, mine, runtime, size, each=bar.update)
     lost = 0
     for index, drawn in batches:
         lost += not_finite(drawn.x)

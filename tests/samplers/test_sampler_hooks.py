@@ -17,6 +17,7 @@ from modules.energies.mlp import MLPEnergy
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.own import OwnProposal
 from modules.losses.contrast import RecoveryContrast
+from modules.methods.networks import Networks
 from modules.methods.one_energy import OneEnergy
 from modules.methods.recovery import RecoveryLikelihood
 from modules.samplers.adjusted_langevin import AdjustedLangevin
@@ -128,12 +129,12 @@ def test_acceptance_is_watched_of_samplers_that_refuse_alone() -> None:
 def test_sampling_tells_every_level_from_the_top() -> None:
     sampler, schedule = Told(), CosineSchedule()
     generation = Generation(sampler)
-    levels = list(generation.walk(*_networks(), schedule, Draw.of_seed(0, 2)))
+    levels = list(generation.walk(Networks(*_networks(), schedule), Draw.of_seed(0, 2)))
     assert [int(t[0]) for t in sampler.told] == [6, 5, 4, 3, 2, 1]
     # nothing moves at the last level, from the copy of the level before
     assert torch.equal(levels[-1], levels[-2] / schedule.transition(torch.tensor([1])).y_scale)
     label = torch.full((2,), -1)
-    along_ladder(generation, *_networks(), schedule, sampler, levels[0], label, _noise(2), 2)
+    along_ladder(generation, Networks(*_networks(), schedule), sampler, levels[0], label, _noise(2), 2)
     assert [int(t[0]) for t in sampler.told[6:]] == [6, 5, 4, 3, 2, 1]
 
 
