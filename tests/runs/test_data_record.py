@@ -85,7 +85,7 @@ def test_names_are_known_without_the_data(copied, capsys):
     code, out, _ = _main(
         capsys, "--task", "compose", *words, "--labels", "cat", "j", "--output", copied / "c"
     )
-    assert code == 0 and out.startswith("1 samples of 0 (cat), 11 (j) of step 1 in ")
+    assert code == 0 and out.startswith("1 samples of 0 (cat), 11 (j) of step 1 by ")
     assert json.loads((copied / "c" / "compose.json").read_text())["labels"] == [
         ["0 (cat)", 1.0],
         ["11 (j)", 1.0],
