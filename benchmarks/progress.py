@@ -76,16 +76,16 @@ def walks(
 
     The proposals of an initializer network end without the denoising step, which is the energy's.
     """
-    energy, initializer = trainer.method.models(training.ready_averages())
+    networks = trainer.method.models(training.ready_averages())
+    initializer = networks.initializer
     configured = trainer.generation
     made = {"chain": Generation(configured.sampler, guidance, configured.denoise_factor)}
     if "initializer" in training.networks or isinstance(initializer, OwnInitializer):
         factor = configured.denoise_factor if isinstance(initializer, OwnInitializer) else 0.0
         made["proposals"] = Generation(Langevin(num_steps=0), guidance, denoise_factor=factor)
-    schedule, runtime = trainer.method.schedule, trainer.runtime
     drawn = [Draw.of_seed(trainer.seed + k * _APART, num, labels) for k in range(draws)]
     for name, generation in made.items():
-        yield name, [sample(generation, energy, initializer, schedule, draw, runtime) for draw in drawn]
+        yield name, [sample(generation, networks, draw, trainer.runtime) for draw in drawn]
 
 
 def print_head(seed: int, names: Sequence[str]) -> None:
