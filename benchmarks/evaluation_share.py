@@ -53,8 +53,8 @@ def _measure(arguments: argparse.Namespace) -> None:
         steps.append(time.process_time() - began)
         if number > arguments.steps and number % arguments.steps == 0:
             began = time.process_time()
-            models = trainer.method.models(training.ready_averages())
-            evaluator(trainer.generation, *models, trainer.method.schedule, 0, {"step": number})
+            networks = trainer.method.models(training.ready_averages())
+            evaluator(trainer.generation, networks, 0, {"step": number})
             evaluations.append(time.process_time() - began)
     step = statistics.median(steps[arguments.steps :])
     evaluation, every = statistics.median(evaluations), trainer.evaluation.every

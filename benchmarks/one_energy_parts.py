@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -80,6 +80,7 @@ VARIANTS = {
     "without the exact ends": Variant(("UNetEnergy.data_var=None",)),
     "residual network": Variant(_SMOOTH_RESNET),
     "MLP": Variant(_MLP),
+    "AdamW in place of Muon": Variant(("Muon.smallest=1000000",)),  # no matrix is so large
     "chains of K = 1": Variant(("LANGEVIN_STEPS=1",)),
     "chains of K = 10": Variant(("LANGEVIN_STEPS=10",)),
     "CDRL, a network proposes": Variant((), 0.5, "gin/cdrl_digits.gin", ("6,10,0.7", "6,0,0.7")),
@@ -157,17 +158,16 @@ def _draw(
     copied: bool,
     num: int,
 ) -> torch.Tensor:
-    energy, initializer = trainer.method.models(training.ready_averages())
-    schedule, usual = trainer.method.schedule, trainer.generation.sampler
+    networks, usual = trainer.method.models(training.ready_averages()), trainer.generation.sampler
     if variant.gin == _ONE:
-        schedule = schedule.with_levels(levels)
+        networks = replace(networks, schedule=networks.schedule.with_levels(levels))
     if copied:
-        initializer = CopyInitializer(energy.shape)
+        networks = replace(networks, initializer=CopyInitializer(networks.energy.shape))
     sampler = Langevin(chain, eta, usual.step_factor, corrected=usual.corrected)
-    denoise = 1.0 if isinstance(initializer, OwnInitializer) or chain else 0.0
+    denoise = 1.0 if isinstance(networks.initializer, OwnInitializer) or chain else 0.0
     generation = Generation(sampler, trainer.generation.guidance, denoise)
     draw = Draw.of_seed(trainer.seed, num, None)
-    return sample(generation, energy, initializer, schedule, draw, trainer.runtime).x
+    return sample(generation, networks, draw, trainer.runtime).x
 
 
 def _report(path: Path | None, row: dict[str, object]) -> None:

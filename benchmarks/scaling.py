@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -74,8 +75,8 @@ def _work(axis: str, value: int) -> Callable[[], object]:
         method = _case().method().eval()
         generation = Generation(Langevin(5), NoGuidance(), denoise_factor=0.0)
         draw = Draw(torch.full((16,), -1), Noise(0, torch.arange(16)))
-        schedule = CosineSchedule(value)
-        return lambda: generation.sample(method.energy, method.initializer, schedule, draw)
+        networks = replace(method.models(), schedule=CosineSchedule(value))
+        return lambda: generation.sample(networks, draw)
     name = {
         "batch size": "batch_size",
         "steps of a chain, K": "num_steps",

@@ -104,10 +104,9 @@ class Fast:
     def samples(self, num: int, device: torch.device) -> None:
         label = torch.full((num,), -1, device=device)
         noise = Noise(0, torch.arange(num, device=device), stream="sample")
-        method = self.method
         with self.runtime.autocast():
             draw = Draw(label, noise)
-            self.generation.sample(method.energy, method.initializer, method.schedule, draw)
+            self.generation.sample(self.method.models(), draw)
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, object]:

@@ -41,9 +41,7 @@ def train(num_steps=2000, batch_size=256):
 def draw(method, num=1000):
     """Points (num, 2) of seed 0."""
     generation = Generation(Langevin(num_steps=15))
-    return sample(
-        generation, method.energy, method.initializer, method.schedule, Draw.of_seed(0, num), Runtime()
-    ).x
+    return sample(generation, method.models(), Draw.of_seed(0, num), Runtime()).x
 
 
 if __name__ == "__main__":

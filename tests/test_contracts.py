@@ -38,6 +38,7 @@ from modules.losses.likelihood import RecoveryLikelihoodLoss
 from modules.losses.phase import Phase
 from modules.losses.score import LevelScore, ScoreMatching
 from modules.methods.base import Method
+from modules.methods.networks import Networks
 from modules.methods.one_energy import OneEnergy
 from modules.methods.recovery import RecoveryLikelihood
 from modules.metrics.base import Metric
@@ -159,7 +160,8 @@ def _registered(kind: type) -> bool:
 
 def test_tables_are_complete() -> None:
     for base, table in TABLES:
-        concrete = {k for k in CLASSES if issubclass(k, base) and not inspect.isabstract(k)}
+        public = {k for k in CLASSES if k.__name__[0] != "_"}
+        concrete = {k for k in public if issubclass(k, base) and not inspect.isabstract(k)}
         assert concrete == set(table), base.__name__
     public = {k for k in CLASSES if k.__module__.startswith("modules.losses.") and k.__name__[0] != "_"}
     assert public == set(LOSSES) | set(LAWS) | {LevelLaw, Phase}
@@ -322,7 +324,7 @@ def test_method(kind: type, networks, same_generator) -> None:
     assert torch.equal(part.t, out.t[rows])
     for name, values in part.watch.items():
         torch.testing.assert_close(values, out.watch[name][rows], rtol=1e-9, atol=1e-9)
-    assert method.models({}) == (method.energy, method.initializer)
+    assert method.models() == Networks(method.energy, method.initializer, method.schedule)
 
 
 @each(LAWS)

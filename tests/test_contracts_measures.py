@@ -16,6 +16,7 @@ from modules.features.inception_v3 import InceptionV3
 from modules.features.module import ModuleFeatures
 from modules.features.pixels import RawPixels
 from modules.initializers.mlp import MLPInitializer
+from modules.methods.networks import Networks
 from modules.metrics.base import PairMetric
 from modules.metrics.class_accuracy import ClassAccuracy
 from modules.metrics.detection import Detection
@@ -70,12 +71,12 @@ def test_score(kind: type, networks, same_generator) -> None:
     score, (energy, initializer) = SCORES[kind](), networks
     energy = normalized(energy)
     x, schedule = points(), CosineSchedule()
-    score.check(energy, initializer, schedule)
-    values = score(energy, initializer, schedule, x)
+    score.check(Networks(energy, initializer, schedule))
+    values = score(Networks(energy, initializer, schedule), x)
     assert values.shape == (6,) and values.dtype == torch.float64 and not values.requires_grad
-    assert torch.equal(score(energy, initializer, schedule, x), values)
+    assert torch.equal(score(Networks(energy, initializer, schedule), x), values)
     rows = torch.tensor([4, 1])
-    torch.testing.assert_close(score(energy, initializer, schedule, x[rows]), values[rows])
+    torch.testing.assert_close(score(Networks(energy, initializer, schedule), x[rows]), values[rows])
 
 
 @each(METRICS)

@@ -32,6 +32,7 @@ from modules.initializers.base import Initializer
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
 from modules.initializers.own import GaussianStep, OwnProposal
+from modules.initializers.residual import NetworkInitializer
 from modules.initializers.sum import InitializerSum
 from modules.initializers.unet import UNet
 from modules.schedules.cosine import CosineSchedule
@@ -80,6 +81,7 @@ ENERGIES: dict[type, Callable[[int], Energy]] = {
 INITIALIZERS: dict[type, Callable[[int], Initializer]] = {
     UNet: lambda n: UNet(IMAGE, n, dim=8, dim_mults=(1, 2), num_blocks=1, groups=4),
     MLPInitializer: lambda n: MLPInitializer((3,), n, width=16, depth=1),
+    NetworkInitializer: lambda n: NetworkInitializer(Bent(n), (3,), n),
     CopyInitializer: lambda n: CopyInitializer(IMAGE, n),
     InitializerSum: lambda n: InitializerSum(
         [MLPInitializer((3,), n, 16, 1), MLPInitializer((3,), n, 16, 1)], (0.7, 0.4)

@@ -96,11 +96,11 @@ def test_built_tiny_it_trains_and_samples(path, tmp_path, monkeypatch):
         after = _parameters(network)
         assert after.isfinite().all() and not torch.equal(after, before[name]), name
 
-    energy, initializer = trainer.method.models(training.ready_averages())
-    assert energy.num_classes == trainer.data.num_classes
-    labels = torch.tensor([0, energy.num_classes - 1]) if energy.num_classes else None
-    schedule, draw = trainer.method.schedule, Draw.of_seed(0, 2, labels)
-    drawn = sample(trainer.generation, energy, initializer, schedule, draw, trainer.runtime)
+    networks = trainer.method.models(training.ready_averages())
+    classes = networks.energy.num_classes
+    assert classes == trainer.data.num_classes
+    draw = Draw.of_seed(0, 2, torch.tensor([0, classes - 1]) if classes else None)
+    drawn = sample(trainer.generation, networks, draw, trainer.runtime)
     assert drawn.x.shape == (2, *trainer.data.shape) and drawn.x.isfinite().all()
     assert len(drawn.levels) == trainer.method.schedule.num_levels + 1
 

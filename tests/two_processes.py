@@ -161,7 +161,7 @@ def drawn(num: int) -> Tensor:
     labels = torch.arange(num) % 10
     generation = Generation(Langevin(2))
     draw = Draw.of_seed(5, num, labels, dtype=torch.float64)
-    return sample(generation, *model.models({}), model.schedule, draw, Runtime(), 2).x
+    return sample(generation, model.models(), draw, Runtime(), 2).x
 
 
 def measured(runtime: Runtime) -> dict[str, Tensor]:

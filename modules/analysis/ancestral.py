@@ -12,13 +12,11 @@ from modules.analysis.annealing import Annealed, StandardNormal
 from modules.core.checks import ConfigurationError, check_integer
 from modules.core.tensors import expand_as, sum_per_sample
 from modules.core.types import NoiseSource, Transition
-from modules.energies.base import Energy
 from modules.energies.marginal import MarginalPotential
 from modules.guidance.none import NoGuidance
 from modules.guidance.proposal import proposal_mean
-from modules.initializers.base import Initializer
 from modules.initializers.own import OwnProposal
-from modules.schedules.base import Schedule
+from modules.methods.networks import Networks
 from modules.schedules.forward import marginal, posterior_mean
 
 
@@ -31,14 +29,15 @@ class AncestralPath:
     for data that x_t tells exactly, and σ_t²/α_t, for data of which it tells nothing: β̃^{1-f} (σ²/α)^f.
 
     Args:
-        energy, initializer, schedule: of a run. fineness: levels in the place of each of the run's.
+        networks: of a run. fineness: levels in the place of each of the run's.
 
     Raises:
         ConfigurationError: an initializer whose proposals come from elsewhere, or a ladder that is fixed.
     """
 
-    def __init__(self, energy: Energy, initializer: Initializer, schedule: Schedule, fineness: int) -> None:
+    def __init__(self, networks: Networks, fineness: int) -> None:
         check_integer("bridges", fineness, low=1)
+        energy, initializer, schedule = networks.energy, networks.initializer, networks.schedule
         if not isinstance(initializer, OwnProposal):
             raise ConfigurationError(
                 f"a {type(initializer).__name__} doesn't propose at all levels: take --moves chains"

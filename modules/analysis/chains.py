@@ -14,10 +14,9 @@ from modules.core.types import NoiseSource, Transition
 from modules.energies.base import Energy
 from modules.energies.recovery import RecoveryPotential, energy_and_grad
 from modules.guidance.proposal import proposal_mean
-from modules.initializers.base import Initializer
+from modules.methods.networks import Networks
 from modules.samplers.base import Sampler
 from modules.sampling.generation import Generation
-from modules.schedules.base import Schedule
 from modules.schedules.forward import independent_pair
 
 
@@ -113,7 +112,7 @@ def at_level(
         return (x - expand_as(transition.sigma_s**2, x) * slope) / expand_as(transition.alpha_s, x)
 
     y = first = scale * x_s
-    step_size = transition.step_size
+    sampler, step_size = sampler.at(transition), transition.step_size
     shown = sorted({round(i * num_records / max(1, num_frames - 1)) for i in range(num_frames)})
     energies, displacements, frames = [potential(y)], [torch.zeros_like(transition.step_size)], [x_s]
     accepted: list[Tensor] = []
@@ -143,9 +142,7 @@ def at_level(
 @torch.no_grad()
 def along_ladder(
     generation: Generation,
-    energy: Energy,
-    initializer: Initializer,
-    schedule: Schedule,
+    networks: Networks,
     sampler: Sampler,
     x_top: Tensor,
     label: Tensor,
@@ -158,6 +155,7 @@ def along_ladder(
 
     Each starts at the initializer's proposal and is tied to the end of the one before.
     """
+    energy, initializer, schedule = networks.energy, networks.initializer, networks.schedule
     found: list[LongChains] = []
     x_t = x_top
     for t in range(schedule.num_levels, 0, -1):

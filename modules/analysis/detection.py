@@ -12,7 +12,7 @@ from modules.core.checks import ConfigurationError, DataError
 from modules.core.noise import Noise
 from modules.data.base import Examples
 from modules.data.quantization import to_bytes, to_unit_range
-from modules.methods.base import Method
+from modules.methods.networks import Networks
 from modules.metrics.detection import Detection
 from modules.runtime.runtime import Runtime
 from modules.scores.base import Score
@@ -100,14 +100,14 @@ def by_way_of(images: Tensor, size: int) -> Tensor:
     return to_unit_range(to_bytes(back))
 
 
-def fit(score: Score, method: Method, images: Tensor, runtime: Runtime, seed: int = 0) -> None:
+def fit(score: Score, networks: Networks, images: Tensor, runtime: Runtime, seed: int = 0) -> None:
     """Let a score learn what is usual from images (n, *shape) of the run's data."""
     with runtime.autocast():
-        score.fit(method.energy, method.initializer, method.schedule, images.to(runtime.device), seed)
+        score.fit(networks, images.to(runtime.device), seed)
 
 
 def scores(
-    score: Score, method: Method, images: Tensor, runtime: Runtime, batch_size: int = 256, seed: int = 0
+    score: Score, networks: Networks, images: Tensor, runtime: Runtime, batch_size: int = 256, seed: int = 0
 ) -> Iterator[Tensor]:
     """The scores of images (n, *shape), batch after batch, float64 on the CPU.
 
@@ -116,7 +116,7 @@ def scores(
     """
     for part in images.split(batch_size):
         with runtime.autocast():
-            values = score(method.energy, method.initializer, method.schedule, part.to(runtime.device), seed)
+            values = score(networks, part.to(runtime.device), seed)
         if not bool(values.isfinite().all()):
             raise DataError(f"{type(score).__name__} gave a number that is not finite")
         yield values.double().cpu()

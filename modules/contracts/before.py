@@ -18,17 +18,16 @@ from modules.contracts.networks import (
     noisy,
     untouched,
 )
-from modules.contracts.parts import is_own, parts
+from modules.contracts.parts import is_own, own_modules, parts
 from modules.contracts.signatures import check_signatures
 from modules.core.checks import ConfigurationError
 from modules.core.types import Transition
 from modules.energies.base import Energy
-from modules.initializers.base import Initializer
 from modules.methods.base import Method
+from modules.methods.networks import Networks
 from modules.runtime.runtime import Runtime
 from modules.samplers.base import Sampler
 from modules.sampling.generation import Generation
-from modules.schedules.base import Schedule
 
 _ROWS = 4
 
@@ -60,27 +59,22 @@ def check_training(
     if method.energy.num_classes == 0:
         label = torch.full_like(label, -1)
     samplers = [part for part in parts(method) if isinstance(part, Sampler)]
-    _check_networks(
-        method.energy, method.initializer, method.schedule, generation, samplers, x, label, runtime, fresh
-    )
+    _check_networks(method.models(), generation, samplers, x, label, runtime, fresh)
 
 
-def check_sampling(
-    generation: Generation, energy: Energy, initializer: Initializer, schedule: Schedule, runtime: Runtime
-) -> None:
+def check_sampling(generation: Generation, networks: Networks, runtime: Runtime) -> None:
     """Raise unless what is a user's own keeps its contract, on rows of noise."""
-    for component in (generation, energy, initializer):
+    energy = networks.energy
+    for component in (generation, energy, networks.initializer):
         check_signatures(component)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(_ROWS, *energy.shape, generator=generator).to(runtime.device)
     label = torch.full((_ROWS,), -1, device=runtime.device)
-    _check_networks(energy, initializer, schedule, generation, [], x, label, runtime, fresh=False)
+    _check_networks(networks, generation, [], x, label, runtime, fresh=False)
 
 
 def _check_networks(
-    energy: Energy,
-    initializer: Initializer,
-    schedule: Schedule,
+    networks: Networks,
     generation: Generation,
     samplers: list[Sampler],
     x: Tensor,
@@ -88,9 +82,11 @@ def _check_networks(
     runtime: Runtime,
     fresh: bool,
 ) -> None:
-    energies = [part for part in parts(energy) if isinstance(part, Energy) and is_own(part)]
+    energy, initializer, schedule = networks.energy, networks.initializer, networks.schedule
+    energies = [part for part in parts(energy) if isinstance(part, Energy) and own_modules(part)]
+    energies.sort(key=lambda part: not is_own(part))  # a fault is told of the innermost that is a user's
     chains = [s for s in (*samplers, generation.sampler) if is_own(s)]
-    own_initializer, own_guidance = is_own(initializer), is_own(generation.guidance)
+    own_initializer, own_guidance = bool(own_modules(initializer)), is_own(generation.guidance)
     if not (energies or chains or own_initializer or own_guidance):
         return
     t = torch.linspace(1, schedule.num_levels, len(x)).round().long().to(x.device)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from modules.contracts.faults import calling, check_finite, check_tensor, told, what
+from modules.contracts.parts import name_of_own
 from modules.core.noise import Noise
 from modules.core.tensors import expand_as, rms_per_sample
 from modules.core.types import Chain, EnergyFn, Transition
@@ -45,7 +46,7 @@ def check_energy(
     energy: Energy, x: Tensor, transition: Transition, label: Tensor | None, fresh: bool
 ) -> None:
     """E (b,), ∇E shaped like x, rows that don't know each other, `at` as forward; finite where `fresh`."""
-    name, num = type(energy).__name__, len(x)
+    name, num = name_of_own(energy), len(x)
     with calling():  # with its graph: it may be one that asks autograd itself
         values = energy(x, transition, label)
     check_tensor(f"{name}.forward", values, (num,))
@@ -82,7 +83,7 @@ def check_initializer(
     initializer: Initializer, energy: Energy, x: Tensor, transition: Transition, label: Tensor, fresh: bool
 ) -> None:
     """Mean and proposal shaped like x, spread (b,)."""
-    name, noise = type(initializer).__name__, _noise(x)
+    name, noise = name_of_own(initializer), _noise(x)
     with torch.no_grad(), calling():
         mean = proposal_mean(NoGuidance(), energy, initializer, x, transition, label)
     check_tensor(f"{name}.mean", mean, tuple(x.shape))
@@ -114,12 +115,19 @@ def check_sampler(
     for free in (None, torch.zeros_like(x)):
         with calling():
             # a copy: one that adapts has learnt nothing yet
-            chain = copy.deepcopy(sampler).sample(potential, x, transition.step_size, _noise(x), free)
+            copied = copy.deepcopy(sampler).at(transition)
+            if not isinstance(copied, Sampler):
+                raise told(f"{name}.at", what(copied), "a Sampler: itself, or a copy that knows the level")
+            chain = copied.sample(potential, x, transition.step_size, _noise(x), free)
         who = f"{name}.sample"
         if not isinstance(chain, Chain):
             raise told(who, what(chain), "a Chain")
         check_tensor(f"{who}'s y", chain.y, tuple(x.shape), x.dtype)
-        for name_of, figure in (("grad_norm", chain.grad_norm), ("displacement", chain.displacement)):
+        figures = {"grad_norm": chain.grad_norm, "displacement": chain.displacement}
+        further = {"acceptance": chain.acceptance, "step_size": chain.step_size}
+        further |= {f"figures[{key!r}]": value for key, value in chain.figures.items()}
+        figures |= {key: value for key, value in further.items() if value is not None}
+        for name_of, figure in figures.items():
             check_tensor(f"{who}'s {name_of}", figure, (len(x),))
         if chain.y.requires_grad:
             raise told(f"{who}'s y", "values that carry gradients", "detached ones")

@@ -15,6 +15,17 @@ def is_own(component: object) -> bool:
     return not is_the_projects(type(component))
 
 
+def own_modules(component: nn.Module) -> list[nn.Module]:
+    """The modules in it that are a user's own, or another library's: neither the project's nor torch's."""
+    return [m for m in component.modules() if is_own(m) and not type(m).__module__.startswith("torch.")]
+
+
+def name_of_own(component: nn.Module) -> str:
+    """Its class, or that of the user's module in it."""
+    name, own = type(component).__name__, own_modules(component)
+    return name if is_own(component) or not own else f"{type(own[0]).__name__} (in {name})"
+
+
 def parts(component: object) -> Iterator[Any]:
     """The component and all it holds whose classes are the project's, or derive from one of the project's."""
     seen: set[int] = set()

@@ -67,6 +67,14 @@ class Chain:
     displacement: Tensor  # (b,) root-mean-square of y - y⁰ over the elements of a sample
     acceptance: Tensor | None = None  # (b,) share of steps taken after a warm-up; None: all are
     step_size: Tensor | None = None  # (b,) s as the warm-up left it; None: as it was given
+    figures: dict[str, Tensor] = field(default_factory=dict)  # (b,) each, further ones to be watched, by name
+
+    def watched(self) -> dict[str, Tensor]:
+        """The figures (b,) that a training step watches by level, by name."""
+        found = {"displacement": self.displacement, "chain_grad_norm": self.grad_norm}
+        if self.acceptance is not None:
+            found["acceptance"] = self.acceptance
+        return found | self.figures
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from modules.demo.watched import Report, watched
 from modules.guidance.classifier_free import ClassifierFreeGuidance
 from modules.guidance.none import NoGuidance
 from modules.runs import Run
-from modules.samplers.langevin import Langevin
 from modules.sampling.draw import Draw
 from modules.sampling.generation import Sampled
 from modules.sampling.inpainting import check_known
@@ -68,9 +67,8 @@ def configured_guidance(run: Run) -> float | None:
 
 
 def configured_steps(run: Run) -> int | None:
-    """K of the run; None: its sampler has no K to be changed."""
-    sampler = run.generation.sampler
-    return sampler.num_steps if isinstance(sampler, Langevin) else None
+    """K of the run's sampler; None: it has none to be changed."""
+    return run.generation.sampler.num_steps
 
 
 def sample(run: Run, num: int, settings: Settings, report: Report) -> Sampled:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from modules.demo import answers, tabs
 from modules.demo.desk import Desk
 from modules.demo.inpaint_tab import inpaint_tab
+from modules.report.protocol import named
 from modules.runs import Run
 
 if TYPE_CHECKING:
@@ -59,4 +60,5 @@ def _about(run: Run) -> str:
     classes = run.energy.num_classes
     known = f"{classes} classes" if classes else "without labels"
     levels = run.method.schedule.num_levels
-    return f"Step {run.step:,} · {what} · {known} · {levels} levels · on {run.runtime.device}"
+    by = named(run.generation.sampler)
+    return f"Step {run.step:,} · {what} · {known} · {levels} levels · by {by} · on {run.runtime.device}"

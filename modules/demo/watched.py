@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import cast
 
 from torch import Tensor
 
-from modules.core.types import Chain, NoiseSource, Potential
+from modules.core.types import Chain, NoiseSource, Potential, Transition
 from modules.runs import Run
 from modules.samplers.base import Sampler
 
@@ -16,12 +15,18 @@ Report = Callable[[int, int], None]
 """Is told the chains done and their number, before each; what it raises ends the sampling."""
 
 
-class _Watched:
-    """Runs a sampler's chains, and reports before each."""
+class _Watched(Sampler):
+    """A sampler that reports whenever it is asked for another level's chains."""
 
     def __init__(self, sampler: Sampler, total: int, report: Report) -> None:
         self.sampler, self.total, self.report = sampler, total, report
         self.done = 0
+
+    def at(self, transition: Transition) -> Sampler:
+        """The sampler's own."""
+        self.report(self.done, self.total)
+        self.done += 1
+        return self.sampler.at(transition)
 
     def sample(
         self,
@@ -31,9 +36,7 @@ class _Watched:
         noise: NoiseSource,
         free: Tensor | None = None,
     ) -> Chain:
-        """See Sampler.sample."""
-        self.report(self.done, self.total)
-        self.done += 1
+        """The sampler's own."""
         return self.sampler.sample(potential, y, step_size, noise, free)
 
 
@@ -42,5 +45,5 @@ def watched(run: Run, batches: int, report: Report) -> Run:
     seen = copy.copy(run)
     seen.generation = copy.copy(run.generation)
     total = batches * run.method.schedule.num_levels
-    seen.generation.sampler = cast(Sampler, _Watched(run.generation.sampler, total, report))
+    seen.generation.sampler = _Watched(run.generation.sampler, total, report)
     return seen

@@ -16,6 +16,7 @@ from modules.core.checks import check_choice, check_instance, check_number
 from modules.core.tensors import expand_as, sum_per_sample
 from modules.core.types import EnergyFn, Transition
 from modules.energies.base import Energy, Slopes
+from modules.layers import backbone
 from modules.layers.embeddings import check_no_label
 
 NetworkPull = Callable[[Tensor], tuple[Tensor, Tensor | None]]
@@ -174,6 +175,8 @@ class _AtLevel:
 class NetworkEnergy(ImageEnergy):
     """ImageEnergy of any network of the user's own: h = network(x, λ[, label]), shaped like x.
 
+    NetworkInitializer takes the same networks.
+
     Gradients go through autograd, a loss of them through its double backward: the network must be smooth.
 
     Args:
@@ -204,7 +207,7 @@ class NetworkEnergy(ImageEnergy):
             with torch.enable_grad():
                 level = logsnr if logsnr.requires_grad else logsnr.detach().requires_grad_(with_level)
                 at = x if x.requires_grad else x.detach().requires_grad_()
-                out = self.net(at, level, label) if self.num_classes else self.net(at, level)
+                out = backbone.evaluate(self.net, at, level, label, self.num_classes)
 
             def pull(g: Tensor) -> tuple[Tensor, Tensor | None]:
                 inputs = (at, level) if with_level else (at,)

@@ -21,7 +21,7 @@ from modules.evaluation.references import check_classes, check_metrics, fill, pr
 from modules.features.base import Extractor, Features
 from modules.features.views import Views
 from modules.guidance.none import NoGuidance
-from modules.initializers.base import Initializer
+from modules.methods.networks import Networks
 from modules.metrics.base import Metric, SetMetric
 from modules.metrics.bootstrap import standard_errors
 from modules.metrics.class_accuracy import ClassAccuracy
@@ -166,9 +166,7 @@ class Evaluator:
     def __call__(
         self,
         generation: Generation,
-        energy: Energy,
-        initializer: Initializer,
-        schedule: Schedule,
+        networks: Networks,
         seed: int,
         place: Mapping[str, Any],
         labels: Tensor | None = None,
@@ -198,7 +196,8 @@ class Evaluator:
         if labels is None and self.num_classes:
             labels = torch.arange(evaluation.num) % self.num_classes
         draw = Draw.of_seed(seed, evaluation.num, labels)
-        protocol = self._protocol(generation, schedule, seed, place, asked)  # first: what it can't say stops
+        # first: what it can't say stops
+        protocol = self._protocol(generation, networks.schedule, seed, place, asked)
         for metric in evaluation.metrics:
             metric.clear()
             self._give_references(metric)
@@ -207,9 +206,8 @@ class Evaluator:
         kept = {kind: Rows() for kind in kinds} if bootstrap else {}
         mine = torch.arange(evaluation.num)[runtime.rank :: runtime.num_processes]
         size = evaluation.batch_size
-        bar = level_bar(draw, len(mine), schedule, size, progress and runtime.is_main)
-        networks = energy, initializer, schedule
-        batches = sample_batches(generation, *networks, draw, mine, runtime, size, False, bar.update)
+        bar = level_bar(draw, len(mine), networks.schedule, size, progress and runtime.is_main)
+        batches = sample_batches(generation, networks, draw, mine, runtime, size, False, bar.update)
         lost = 0
         stopped = False
         try:
@@ -235,7 +233,7 @@ class Evaluator:
             raise diverged(lost, evaluation.num)
         for metric in evaluation.metrics:
             if isinstance(metric, GridKL):
-                self._add_density(metric, energy, schedule)
+                self._add_density(metric, networks.energy, networks.schedule)
         for rows in kept.values():
             rows.combine(runtime)
         values: dict[str, float] = {}

@@ -5,7 +5,7 @@ from modules.core.lazy import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
-        "base": "Extractor Features",
+        "base": "Extracted Extractor Features",
         "digits": "DigitsClassifier",
         "inception_v3": "InceptionV3",
         "module": "ModuleFeatures",

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = exports(
         "copy": "CopyInitializer",
         "mlp": "MLPInitializer",
         "own": "GaussianStep OwnInitializer OwnProposal",
+        "residual": "NetworkInitializer ResidualInitializer",
         "sum": "InitializerSum",
         "unet": "UNet",
     },

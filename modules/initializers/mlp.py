@@ -9,17 +9,16 @@ import gin
 from torch import Tensor, nn
 
 from modules.core.checks import check_integer
-from modules.core.types import Transition
-from modules.initializers.base import Initializer
+from modules.initializers.residual import ResidualInitializer
 from modules.layers.activations import activation as named_activation
-from modules.layers.embeddings import LevelEmbedding, check_no_label, logsnr_position
+from modules.layers.embeddings import LevelEmbedding, logsnr_position
 from modules.layers.film import FilmDenseBlock, NormalizedFilmDenseBlock
 from modules.layers.precision import compute_dtype
 from modules.layers.residual import Freezable
 
 
 @gin.register
-class MLPInitializer(Initializer):
+class MLPInitializer(ResidualInitializer):
     """g = x_t + net(x_t, λ_t[, label]), net a residual MLP that starts at zero (spec §4, §7).
 
     Args:
@@ -81,12 +80,10 @@ class MLPInitializer(Initializer):
             return NormalizedFilmDenseBlock(owner, width, embed_width, act, groups)
         return FilmDenseBlock(width, embed_width, act)
 
-    def mean(self, x_t: Tensor, transition: Transition, label: Tensor | None = None) -> Tensor:
-        """g, shaped like x_t (b, *shape)."""
-        if not self.num_classes:
-            check_no_label(self, label)
-        embedded = self.embedding.distinct(logsnr_position(transition.logsnr_t), label)
-        h = self.stem(x_t.flatten(1))
+    def network(self, x: Tensor, logsnr: Tensor, label: Tensor | None) -> Tensor:
+        """The MLP's output, in the shape of x."""
+        embedded = self.embedding.distinct(logsnr_position(logsnr), label)
+        h = self.stem(x.flatten(1))
         for block in self.blocks:
             h = cast(Freezable, block).freeze(embedded, compute_dtype(h))(h)
-        return x_t + self.head(self.activation(h)).reshape(x_t.shape)
+        return self.head(self.activation(h)).reshape(x.shape)

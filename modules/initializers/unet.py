@@ -7,14 +7,13 @@ from collections.abc import Sequence
 import gin
 from torch import Tensor
 
-from modules.core.types import Transition
-from modules.initializers.base import Initializer
-from modules.layers.embeddings import check_no_label, logsnr_position
+from modules.initializers.residual import ResidualInitializer
+from modules.layers.embeddings import logsnr_position
 from modules.layers.unet import UNetLayers
 
 
 @gin.register
-class UNet(UNetLayers, Initializer):
+class UNet(ResidualInitializer, UNetLayers):
     """g = x_t + net(x_t, λ_t[, label]), net a U-Net with FiLM conditioning that starts at zero (spec §4, §7).
 
     It starts as published: torch's own start, but for the weights of the last convolution, of every block's
@@ -50,7 +49,7 @@ class UNet(UNetLayers, Initializer):
         num_heads: int = 1,
         proposal_noise: bool = True,
     ) -> None:
-        Initializer.__init__(self, shape, num_classes, proposal_noise)
+        super().__init__(shape, num_classes, proposal_noise)
         self.settings = {
             "dim": dim,
             "dim_mults": dim_mults,
@@ -73,9 +72,6 @@ class UNet(UNetLayers, Initializer):
             num_heads,
         )
 
-    def mean(self, x_t: Tensor, transition: Transition, label: Tensor | None = None) -> Tensor:
-        """g, shaped like x_t (b, channels, height, width)."""
-        if not self.num_classes:
-            check_no_label(self, label)
-        embedding = self.embedding(logsnr_position(transition.logsnr_t), label)
-        return x_t + self.evaluate(x_t, embedding)
+    def network(self, x: Tensor, logsnr: Tensor, label: Tensor | None) -> Tensor:
+        """The U-Net's image."""
+        return self.evaluate(x, self.embedding(logsnr_position(logsnr), label))

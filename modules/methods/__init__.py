@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "base": "Method",
+        "networks": "Networks",
         "one_energy": "OneEnergy",
         "recovery": "RecoveryLikelihood",
         "shown": "Panel",

@@ -14,6 +14,7 @@ from modules.core.types import Batch, Chain, LossOutput, NoiseSource, Transition
 from modules.data.base import Examples
 from modules.energies.base import Energy
 from modules.initializers.base import Initializer
+from modules.methods.networks import Networks
 from modules.methods.shown import Panel
 from modules.schedules.base import Schedule
 
@@ -52,12 +53,13 @@ class Method(nn.Module, ABC):
         both = {"energy": self.energy, "initializer": self.initializer}
         return {name: n for name, n in both.items() if any(True for _ in n.parameters())}
 
-    def models(self, averages: Mapping[str, nn.Module]) -> tuple[Energy, Initializer]:
-        """The energy and the initializer to sample from: averaged weights where there are any."""
-        energy = averages.get("energy", self.energy)
-        initializer = averages.get("initializer", self.initializer)
+    def models(self, averages: Mapping[str, nn.Module] | None = None) -> Networks:
+        """What is sampled from: averaged weights where there are any."""
+        found = averages or {}
+        energy = found.get("energy", self.energy)
+        initializer = found.get("initializer", self.initializer)
         assert isinstance(energy, Energy) and isinstance(initializer, Initializer)
-        return energy, initializer
+        return Networks(energy, initializer, self.schedule)
 
     def complete(self, networks: Mapping[str, nn.Module], examples: Examples, device: torch.device) -> None:
         """Set what networks as they are now know of the data, before they are saved; most know nothing.

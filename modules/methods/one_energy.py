@@ -149,13 +149,7 @@ class OneEnergy(Method):
             both = self.energy(torch.cat([x_s, chain.y]), transition.map(lambda v: torch.cat([v, v])), labels)
             positive, negative = both.chunk(2)
             losses["recovery"] = self.recovery(positive, negative)
-            watch = {
-                "energy_positive": positive,
-                "energy_negative": negative,
-                "displacement": chain.displacement,
-                **({} if chain.acceptance is None else {"acceptance": chain.acceptance}),
-                "chain_grad_norm": chain.grad_norm,
-            }
+            watch = {**chain.watched(), "energy_positive": positive, "energy_negative": negative}
         total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum(0).mean()
         watch |= {f"{name}_loss": loss for name, loss in losses.items() if name != "recovery"}
         watched = {name: values.detach() for name, values in watch.items()}
@@ -171,7 +165,7 @@ class OneEnergy(Method):
         proposal = self.initializer.propose(mean, transition, noise)
         proposal = self.start_chains(proposal, x_t, transition, label, noise)
         potential = RecoveryPotential(self.energy.at(transition, label), transition, x_t)
-        chain = self.sampler.sample(potential, proposal, transition.step_size, noise)
+        chain = self.sampler.at(transition).sample(potential, proposal, transition.step_size, noise)
         self.end_chains(chain, x_t, transition, label)
         return proposal, chain
 

@@ -133,7 +133,8 @@ class RecoveryLikelihood(Method):
         if self._energy_learns:
             # y⁻: the chain on p(y | x_t) from the proposal; y⁺ = y_scale x_s
             potential = RecoveryPotential(self.energy.at(transition, label), transition, x_t)
-            chain = self.sampler.sample(potential, start, transition.step_size, noise)
+            sampler = self.sampler.at(transition)
+            chain = sampler.sample(potential, start, transition.step_size, noise)
             self.end_chains(chain, x_t, transition, label)
             y_pos = expand_as(transition.y_scale, x_s) * x_s
             positive, negative = self._energies(y_pos, chain.y, transition, label)
@@ -142,17 +143,15 @@ class RecoveryLikelihood(Method):
             revised = chain.y
             if self._initializer_learns and not self._warm:
                 if self.average_revises:
-                    energy, _ = self.models(self.averages)
+                    energy = self.models(self.averages).energy
                     potential = RecoveryPotential(energy.at(transition, label), transition, x_t)
                     own = noise.child("average")
-                    revised = self.sampler.sample(potential, start, transition.step_size, own).y
+                    revised = sampler.sample(potential, start, transition.step_size, own).y
                 losses["initializer"] = self.initializer_loss(proposal, revised)
             watch = {
+                **chain.watched(),
                 "energy_positive": positive.detach(),
                 "energy_negative": negative.detach(),
-                "displacement": chain.displacement,
-                **({} if chain.acceptance is None else {"acceptance": chain.acceptance}),
-                "chain_grad_norm": chain.grad_norm,
             }
             ends["revised"] = chain.y
         return LossOutput(losses, t, watch, first_rows(x_t, ends, x_s, transition))

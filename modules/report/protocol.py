@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from modules.core.arguments import arguments_of
+from modules.core.checks import in_short
 from modules.core.fingerprints import code_of, digest, is_the_projects
 
 
@@ -41,6 +42,19 @@ def described(component: Any) -> Any:
     why = "values measured by it don't say it"
     found |= {name: described(value) for name, value in arguments_of(component, why).items()}
     return found
+
+
+def named(component: object) -> str:
+    """A component in a few words: its class, and the arguments that aren't its constructor's own values."""
+    kind = type(component)
+    given = arguments_of(component, "nobody knows what it was made with")
+    usual = {name: p.default for name, p in inspect.signature(kind).parameters.items()}
+    said = [
+        f"{name}={in_short(value)}"
+        for name, value in given.items()
+        if name == "num_steps" or described(value) != described(usual[name])
+    ]
+    return f"{kind.__name__}({', '.join(said)})"
 
 
 def _digest(values: Tensor | nn.Module) -> str:

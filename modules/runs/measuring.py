@@ -54,9 +54,7 @@ def evaluate(
     opened = by if isinstance(by, Evaluator) else evaluator(model, by)
     return opened(
         model.guided(guidance),
-        model.energy,
-        model.initializer,
-        model.schedule,
+        model.networks,
         seed,
         {"run": model.name, "step": model.step, "weights": model.weights, **(place or {})},
         model.labels(label, opened.evaluation.num),

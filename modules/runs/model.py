@@ -16,6 +16,7 @@ from modules.energies.base import Energy
 from modules.evaluation.evaluation import Evaluation
 from modules.guidance.classifier_free import ClassifierFreeGuidance
 from modules.initializers.base import Initializer
+from modules.methods.networks import Networks
 from modules.runtime.runtime import Runtime
 from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation, Sampled
@@ -49,6 +50,11 @@ class Model(ABC):
     @abstractmethod
     def schedule(self) -> Schedule:
         """The levels that the networks know."""
+
+    @property
+    def networks(self) -> Networks:
+        """What is sampled from, on its levels."""
+        return Networks(self.energy, self.initializer, self.schedule)
 
     @property
     @abstractmethod
@@ -141,13 +147,12 @@ class Model(ABC):
             DataError: on every process, if samples of any aren't finite.
         """
         check_integer("batch_size", batch_size, low=1)
-        models = self.energy, self.initializer, self.schedule
         generation = self.guided(guidance)
         looked_at = {id(generation.sampler), id(generation.guidance), id(self.energy), id(self.initializer)}
         if not looked_at <= self._looked_at:  # once for each of them
-            check_sampling(generation, *models, self.runtime)
+            check_sampling(generation, self.networks, self.runtime)
             self._looked_at = self._looked_at | looked_at
-        drawn = sample(generation, *models, draw, self.runtime, batch_size, progress)
+        drawn = sample(generation, self.networks, draw, self.runtime, batch_size, progress)
         if lost := not_finite(drawn.x):
             raise diverged(lost, len(drawn.x))
         return drawn

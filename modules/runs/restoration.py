@@ -71,7 +71,7 @@ def restore(
             part = draw.take(rows).to(device)
             x_0 = drawn.levels[-1][rows].to(device)
             with model.runtime.autocast():
-                x_0 = generation.settle(model.energy, model.schedule, settling, x_0, part)
-                parts.append(generation.denoise(model.energy, model.schedule, x_0, part.labels).cpu())
+                x_0 = generation.settle(model.networks, settling, x_0, part)
+                parts.append(generation.denoise(model.networks, x_0, part.labels).cpu())
         x = torch.cat(parts)
     return x.unflatten(0, (len(values), completions))

@@ -29,7 +29,7 @@ from modules.runs import (
 from modules.runs.data_record import DataRecord, check_data, is_order_unsure
 from modules.runs.trained import Trained
 from modules.runtime.runtime import Runtime
-from modules.samplers.langevin import Langevin
+from modules.samplers.base import Sampler
 from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation, Sampled
 from modules.sampling.inpainting import Inpainting
@@ -156,6 +156,12 @@ class Run(Trained):
         return self.method.schedule
 
     @property
+    def sampler(self) -> Sampler:
+        """The chains that the networks were trained with, or, by a method without any, the generation's."""
+        found = getattr(self.method, "sampler", None)
+        return found if isinstance(found, Sampler) else self.generation.sampler
+
+    @property
     def data(self) -> Data:
         """The data set. Raises DataError where the run was made without."""
         if self._data is None:
@@ -232,16 +238,13 @@ class Run(Trained):
         return other
 
     def with_steps(self, num_steps: int) -> Run:
-        """This run with K chain steps a level when sampling, and the step-size factor m good for so few.
+        """This run with K chain steps a level when sampling; fewer ones longer, where the sampler knows how.
 
         Raises:
-            ConfigurationError: K below 0, or a sampler other than Langevin.
+            ConfigurationError: K below 0, or a sampler without a number of steps.
         """
-        check_integer("steps", num_steps, low=0)
-        sampler = self.generation.sampler
-        if not isinstance(sampler, Langevin):
-            raise ConfigurationError(f"steps are those of Langevin; the run's sampler is {sampler!r}")
         short = copy.copy(self)
         short.generation = copy.copy(self.generation)
-        short.generation.sampler = sampler.shortened(num_steps, not self.method.schedule.steps_are_widths)
+        lengthen = not self.method.schedule.steps_are_widths
+        short.generation.sampler = self.generation.sampler.with_steps(num_steps, lengthen)
         return short

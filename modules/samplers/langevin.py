@@ -65,6 +65,8 @@ class Langevin(Sampler):
             Long steps of few-step chains live by it where s is that width (spec §13); m below 2.
     """
 
+    num_steps: int
+
     def __init__(
         self,
         num_steps: int = 15,
@@ -93,12 +95,12 @@ class Langevin(Sampler):
         self.compile, self.max_drift, self.clamp = compile, max_drift, clamp
         self._step = _step if compile is None else _compiled(compile)
 
-    def shortened(self, num_steps: int, lengthen: bool = True) -> Langevin:
-        """This sampler with K = num_steps; where that is fewer, m is STEP_FACTORS' times its own.
+    def with_steps(self, num_steps: int, lengthen: bool = False) -> Langevin:
+        """This sampler with K = num_steps; `lengthen`: where that is fewer, m is STEP_FACTORS' times its own.
 
-        Args:
-            lengthen: False leaves m, for step sizes that are widths of what is sampled already (spec §13).
+        Not for step sizes that are widths of what is sampled already (spec §13).
         """
+        check_integer("steps", num_steps, low=0)
         fewer = lengthen and 0 < num_steps < self.num_steps
         nearest = min(STEP_FACTORS, key=lambda known: abs(known - num_steps))
         factor = self.step_factor * (STEP_FACTORS[nearest] if fewer else 1.0)

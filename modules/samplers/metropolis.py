@@ -29,6 +29,7 @@ class MetropolisSampler(Sampler):
         target: the acceptance that a warm-up aims at.
     """
 
+    num_steps: int
     num_leapfrog = 1
     jitter = 0.0
 

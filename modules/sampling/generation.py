@@ -13,17 +13,15 @@ from torch import Tensor
 from modules.core.checks import check_instance, check_number
 from modules.core.tensors import expand_as
 from modules.core.types import NoiseSource, Potential, Transition
-from modules.energies.base import Energy
 from modules.energies.recovery import RecoveryPotential, energy_and_grad
 from modules.guidance.base import Guidance
 from modules.guidance.none import NoGuidance
 from modules.guidance.proposal import proposal_mean
-from modules.initializers.base import Initializer
+from modules.methods.networks import Networks
 from modules.samplers.base import Sampler
 from modules.sampling.draw import Draw
 from modules.sampling.inpainting import Inpainting, Known
 from modules.sampling.measuring import Measured
-from modules.schedules.base import Schedule
 
 
 @dataclass(frozen=True)
@@ -62,16 +60,15 @@ class Generation:
         self.denoise_factor = denoise_factor
         self.inpainting = inpainting
 
-    def sample(self, energy: Energy, initializer: Initializer, schedule: Schedule, draw: Draw) -> Sampled:
+    def sample(self, networks: Networks, draw: Draw) -> Sampled:
         """The samples x (b, *shape) of a Draw of b."""
-        levels = list(self.walk(energy, initializer, schedule, draw))
-        return Sampled(self.denoise(energy, schedule, levels[-1], draw.labels, draw.known), levels)
+        levels = list(self.walk(networks, draw))
+        return Sampled(self.denoise(networks, levels[-1], draw.labels, draw.known), levels)
 
     @torch.no_grad()
-    def walk(
-        self, energy: Energy, initializer: Initializer, schedule: Schedule, draw: Draw
-    ) -> Iterator[Tensor]:
+    def walk(self, networks: Networks, draw: Draw) -> Iterator[Tensor]:
         """x_T (or the start), x_{T-1}, ..., x_0, each (b, *shape)."""
+        energy, schedule = networks.energy, networks.schedule
         label, noise, start, known = draw.labels, draw.noise, draw.start, draw.known
         top = start.level if start else schedule.num_levels
         x = start.x if start else noise.normal("x_T", energy.shape)
@@ -84,8 +81,7 @@ class Generation:
             transition = schedule.transition(torch.full_like(label, level), x.dtype)
             known_s = Known(path[level - 1], known.mask) if known else None
             x = self.descend(
-                energy,
-                initializer,
+                networks,
                 transition,
                 x,
                 label,
@@ -97,8 +93,7 @@ class Generation:
 
     def descend(
         self,
-        energy: Energy,
-        initializer: Initializer,
+        networks: Networks,
         transition: Transition,
         x_t: Tensor,
         label: Tensor,
@@ -107,6 +102,7 @@ class Generation:
         measured: Measured | None = None,
     ) -> Tensor:
         """One level: x_t -> x_s; `known_s` holds pixels of x_s that are given, `measured` what chains fit."""
+        energy, initializer = networks.energy, networks.initializer
         mean = proposal_mean(self.guidance, energy, initializer, x_t, transition, label)
         y = initializer.propose(mean, transition, noise)
         bound = self.guidance.energy(energy, transition, label)
@@ -115,35 +111,33 @@ class Generation:
         scale, free = expand_as(transition.y_scale, y), None
         if known_s:
             y, free = known_s.keep(scale * known_s.image, y), (~known_s.mask).to(y.dtype)
-        x_s = self.sampler.sample(potential, y, transition.step_size, noise, free).y / scale
+        sampler = self.sampler.at(transition)
+        x_s = sampler.sample(potential, y, transition.step_size, noise, free).y / scale
         return known_s.keep(known_s.image, x_s) if known_s else x_s
 
     @torch.no_grad()
-    def settle(self, energy: Energy, schedule: Schedule, sampler: Sampler, x_0: Tensor, draw: Draw) -> Tensor:
+    def settle(self, networks: Networks, sampler: Sampler, x_0: Tensor, draw: Draw) -> Tensor:
         """x_0 (b, *shape) after a chain on the density of level 0 itself, tied to what is measured alone.
 
         With an exact sampler and steps enough it is a draw of p(x_0 | b), however it was found.
         """
-        first = schedule.transition(torch.ones_like(draw.labels), x_0.dtype)
+        first = networks.schedule.transition(torch.ones_like(draw.labels), x_0.dtype)
         untied = dataclasses.replace(first, is_top=torch.ones_like(first.is_top))
-        potential: Potential = RecoveryPotential(
-            self.guidance.energy(energy, first, draw.labels), untied, x_0
-        )
+        bound = self.guidance.energy(networks.energy, first, draw.labels)
+        potential: Potential = RecoveryPotential(bound, untied, x_0)
         potential = draw.measured.tie(potential, first) if draw.measured else potential
         scale, free = expand_as(first.y_scale, x_0), None
         if draw.known:
             free = (~draw.known.mask).to(x_0.dtype)
         noise = draw.noise.child("settling")
-        return sampler.sample(potential, scale * x_0, first.step_size, noise, free).y / scale
+        return sampler.at(first).sample(potential, scale * x_0, first.step_size, noise, free).y / scale
 
-    def denoise(
-        self, energy: Energy, schedule: Schedule, x_0: Tensor, label: Tensor, known: Known | None = None
-    ) -> Tensor:
+    def denoise(self, networks: Networks, x_0: Tensor, label: Tensor, known: Known | None = None) -> Tensor:
         """x̂ = (x_0 + r σ̄_0² ∇_{x_0}[f(y_scale x_0)/s_1²]) / √ᾱ_0 (spec §6); what is known, as it is."""
-        first = schedule.transition(torch.ones_like(label), x_0.dtype)
+        first = networks.schedule.transition(torch.ones_like(label), x_0.dtype)
         if self.denoise_factor > 0:
             scale = expand_as(first.y_scale, x_0)
-            _, slope = energy_and_grad(self.guidance.energy(energy, first, label), scale * x_0)
+            _, slope = energy_and_grad(self.guidance.energy(networks.energy, first, label), scale * x_0)
             score = -slope * scale / expand_as(first.energy_scale, x_0)
             x_0 = x_0 + self.denoise_factor * expand_as(first.sigma_s**2, x_0) * score
         x = x_0 / expand_as(first.alpha_s, x_0)

@@ -9,8 +9,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from modules.core.checks import DataError
-from modules.energies.base import Energy
-from modules.initializers.base import Initializer
+from modules.methods.networks import Networks
 from modules.runtime.runtime import Runtime
 from modules.runtime.signals import SamplingStoppedError
 from modules.sampling.draw import Draw
@@ -50,9 +49,7 @@ def level_bar(draw: Draw, num: int, schedule: Schedule, batch_size: int, shown: 
 
 def sample_batches(
     generation: Generation,
-    energy: Energy,
-    initializer: Initializer,
-    schedule: Schedule,
+    networks: Networks,
     draw: Draw,
     indices: Tensor,
     runtime: Runtime,
@@ -73,27 +70,25 @@ def sample_batches(
     Raises:
         SamplingStoppedError: between levels, where this process was told to stop; others may not know yet.
     """
-    energy.eval()
-    initializer.eval()
+    networks.energy.eval()
+    networks.initializer.eval()
     for index in indices.split(batch_size) if len(indices) else ():  # none: more processes than samples
         batch = draw.take(index).to(runtime.device)
         levels: list[Tensor] = []
         with runtime.autocast():
-            for x in generation.walk(energy, initializer, schedule, batch):
+            for x in generation.walk(networks, batch):
                 if runtime.signals.code:
                     raise SamplingStoppedError
                 if levels:
                     each()
                 levels = [*levels, x] if keep_levels else [x]
-            x = generation.denoise(energy, schedule, levels[-1], batch.labels, batch.known)
+            x = generation.denoise(networks, levels[-1], batch.labels, batch.known)
         yield index, Sampled(x, levels)
 
 
 def sample(
     generation: Generation,
-    energy: Energy,
-    initializer: Initializer,
-    schedule: Schedule,
+    networks: Networks,
     draw: Draw,
     runtime: Runtime,
     batch_size: int = 256,
@@ -108,9 +103,8 @@ def sample(
         SamplingStoppedError: on every process, where any of them was told to stop.
     """
     mine = torch.arange(len(draw))[runtime.rank :: runtime.num_processes]
-    bar = level_bar(draw, len(mine), schedule, batch_size, progress and runtime.is_main)
-    networks = energy, initializer, schedule
-    batches = sample_batches(generation, *networks, draw, mine, runtime, batch_size, each=bar.update)
+    bar = level_bar(draw, len(mine), networks.schedule, batch_size, progress and runtime.is_main)
+    batches = sample_batches(generation, networks, draw, mine, runtime, batch_size, each=bar.update)
     parts: list[tuple[Tensor, Tensor]] = []
     stopped = False
     try:

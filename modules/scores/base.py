@@ -10,8 +10,7 @@ from torch import Tensor
 from modules.core.checks import ConfigurationError
 from modules.core.noise import Noise
 from modules.core.types import Transition
-from modules.energies.base import Energy
-from modules.initializers.base import Initializer
+from modules.methods.networks import Networks
 from modules.schedules.base import Schedule
 
 
@@ -22,18 +21,14 @@ class Score(ABC):
     """
 
     @abstractmethod
-    def __call__(
-        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int = 0
-    ) -> Tensor:
+    def __call__(self, networks: Networks, x: Tensor, seed: int = 0) -> Tensor:
         """Scores (b,) of clean images x (b, *shape) in [-1, 1]; noises are those of `seed`."""
 
-    def fit(
-        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int = 0
-    ) -> None:
+    def fit(self, networks: Networks, x: Tensor, seed: int = 0) -> None:
         """Learn what is usual from the run's own data x (n, *shape); most scores have nothing to learn."""
         return
 
-    def check(self, energy: Energy, initializer: Initializer, schedule: Schedule) -> None:
+    def check(self, networks: Networks) -> None:
         """Raise ConfigurationError, before any compute, where a run lacks what the score needs."""
         return
 

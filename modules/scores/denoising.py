@@ -8,12 +8,10 @@ from torch import Tensor
 
 from modules.core.checks import ConfigurationError, check_integer
 from modules.core.tensors import expand_as, sum_per_sample
-from modules.energies.base import Energy
 from modules.guidance.none import NoGuidance
 from modules.guidance.proposal import proposal_mean
-from modules.initializers.base import Initializer
 from modules.initializers.copy import CopyInitializer
-from modules.schedules.base import Schedule
+from modules.methods.networks import Networks
 from modules.schedules.forward import marginal, posterior_mean
 from modules.scores.base import Score, check_levels, same_noise, transition_above
 from modules.scores.energy import level_tuple
@@ -36,21 +34,20 @@ class DenoisingScore(Score):
         check_integer("DenoisingScore.num_noises", num_noises, low=1)
         self.num_noises = num_noises
 
-    def check(self, energy: Energy, initializer: Initializer, schedule: Schedule) -> None:
-        check_levels("DenoisingScore.levels", self.levels, schedule)
-        if isinstance(initializer, CopyInitializer):
+    def check(self, networks: Networks) -> None:
+        check_levels("DenoisingScore.levels", self.levels, networks.schedule)
+        if isinstance(networks.initializer, CopyInitializer):
             raise ConfigurationError(
                 "DenoisingScore needs a trained initializer or the energy's own; the run has none (DRL)"
             )
 
     @torch.no_grad()
-    def __call__(
-        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int = 0
-    ) -> Tensor:
+    def __call__(self, networks: Networks, x: Tensor, seed: int = 0) -> Tensor:
+        energy, initializer = networks.energy, networks.initializer
         total = x.new_zeros(len(x))
         none = torch.full((len(x),), -1, device=x.device)
         for level in self.levels:
-            c = transition_above(schedule, level, x)
+            c = transition_above(networks.schedule, level, x)
             variance = initializer.spread(c) ** 2 * x[0].numel()
             for k in range(self.num_noises):
                 x_t = marginal(x, c.alpha_t, c.sigma_t, same_noise(seed, k, x))

@@ -8,10 +8,8 @@ from torch import Tensor
 
 from modules.core.checks import ConfigurationError, check_instance, check_integer, check_number
 from modules.core.tensors import expand_as, norm_per_sample
-from modules.energies.base import Energy
 from modules.energies.recovery import energy_and_grad
-from modules.initializers.base import Initializer
-from modules.schedules.base import Schedule
+from modules.methods.networks import Networks
 from modules.schedules.forward import marginal
 from modules.scores.base import Score, check_levels, same_noise, transition_above
 
@@ -20,12 +18,10 @@ from modules.scores.base import Score, check_levels, same_noise, transition_abov
 class EnergyScore(Score):
     """E(√α_1·√ᾱ_0·x, λ_0) = -f: the energy of the clean image at the cleanest level (spec §12)."""
 
-    def __call__(
-        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int = 0
-    ) -> Tensor:
-        first = transition_above(schedule, 0, x)
+    def __call__(self, networks: Networks, x: Tensor, seed: int = 0) -> Tensor:
+        first = transition_above(networks.schedule, 0, x)
         with torch.no_grad():
-            return energy.at(first)(expand_as(first.y_scale * first.alpha_s, x) * x)
+            return networks.energy.at(first)(expand_as(first.y_scale * first.alpha_s, x) * x)
 
 
 @gin.register
@@ -52,16 +48,14 @@ class NoisyEnergyScore(Score):
         check_integer("NoisyEnergyScore.num_noises", num_noises, low=1)
         self.num_noises = num_noises
 
-    def check(self, energy: Energy, initializer: Initializer, schedule: Schedule) -> None:
-        check_levels("NoisyEnergyScore.levels", self.levels, schedule)
+    def check(self, networks: Networks) -> None:
+        check_levels("NoisyEnergyScore.levels", self.levels, networks.schedule)
 
-    def __call__(
-        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int = 0
-    ) -> Tensor:
+    def __call__(self, networks: Networks, x: Tensor, seed: int = 0) -> Tensor:
         total = x.new_zeros(len(x))
         for level, weight in zip(self.levels, self.weights, strict=True):
-            c = transition_above(schedule, level, x)
-            bound = energy.at(c)
+            c = transition_above(networks.schedule, level, x)
+            bound = networks.energy.at(c)
             for k in range(self.num_noises):
                 x_s = marginal(x, c.alpha_s, c.sigma_s, same_noise(seed, k, x))
                 with torch.no_grad():
@@ -74,12 +68,10 @@ class NoisyEnergyScore(Score):
 class GradientNormScore(Score):
     """||∇_y E|| at the clean image y = √α_1·√ᾱ_0·x of the cleanest level."""
 
-    def __call__(
-        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int = 0
-    ) -> Tensor:
-        first = transition_above(schedule, 0, x)
+    def __call__(self, networks: Networks, x: Tensor, seed: int = 0) -> Tensor:
+        first = transition_above(networks.schedule, 0, x)
         y = expand_as(first.y_scale * first.alpha_s, x) * x
-        return norm_per_sample(energy_and_grad(energy.at(first), y)[1])
+        return norm_per_sample(energy_and_grad(networks.energy.at(first), y)[1])
 
 
 def level_tuple(name: str, levels: tuple[int, ...]) -> tuple[int, ...]:

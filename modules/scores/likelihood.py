@@ -10,10 +10,8 @@ from torch import Tensor
 
 from modules.core.checks import ConfigurationError, check_integer, check_number
 from modules.core.tensors import expand_as
-from modules.energies.base import Energy
 from modules.energies.normalized import NormalizedEnergy
-from modules.initializers.base import Initializer
-from modules.schedules.base import Schedule
+from modules.methods.networks import Networks
 from modules.scores.base import Score, same_noise
 
 
@@ -31,21 +29,20 @@ class _NormalizedScore(Score):
         check_integer(f"{type(self).__name__}.num_noises", num_noises, low=1)
         self.sigma, self.num_noises = sigma, num_noises
 
-    def check(self, energy: Energy, initializer: Initializer, schedule: Schedule) -> None:
-        if not isinstance(energy, NormalizedEnergy):
+    def check(self, networks: Networks) -> None:
+        if not isinstance(networks.energy, NormalizedEnergy):
             raise ConfigurationError(
                 f"{type(self).__name__} needs an energy that knows its constant: a run of a "
                 "NormalizedEnergy; EnergyScore takes any"
             )
 
     @torch.no_grad()
-    def potential(
-        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int
-    ) -> Tensor:
+    def potential(self, networks: Networks, x: Tensor, seed: int) -> Tensor:
         """mean_k U(√ᾱ x + σ̄ ε_k, λ) (b,)."""
-        self.check(energy, initializer, schedule)
+        self.check(networks)
+        energy = networks.energy
         assert isinstance(energy, NormalizedEnergy)
-        first = schedule.transition(torch.ones(1, dtype=torch.int64, device=x.device), x.dtype)
+        first = networks.schedule.transition(torch.ones(1, dtype=torch.int64, device=x.device), x.dtype)
         sigma = float(first.sigma_s) if self.sigma is None else self.sigma
         logsnr = torch.full((len(x),), math.log(1 / sigma**2 - 1), device=x.device, dtype=x.dtype)
         alpha = torch.sigmoid(logsnr).sqrt()
@@ -63,10 +60,8 @@ class LikelihoodScore(_NormalizedScore):
     def __init__(self, sigma: float | None = 0.1, num_noises: int = 8) -> None:
         super().__init__(sigma, num_noises)
 
-    def __call__(
-        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int = 0
-    ) -> Tensor:
-        return self.potential(energy, initializer, schedule, x, seed)
+    def __call__(self, networks: Networks, x: Tensor, seed: int = 0) -> Tensor:
+        return self.potential(networks, x, seed)
 
 
 @gin.register
@@ -85,16 +80,12 @@ class TypicalityScore(_NormalizedScore):
             check_number("TypicalityScore.entropy", entropy)
         self.entropy = entropy
 
-    def fit(
-        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int = 0
-    ) -> None:
+    def fit(self, networks: Networks, x: Tensor, seed: int = 0) -> None:
         """Set H where it isn't given."""
         if self.entropy is None:
-            self.entropy = float(self.potential(energy, initializer, schedule, x, seed).double().mean())
+            self.entropy = float(self.potential(networks, x, seed).double().mean())
 
-    def __call__(
-        self, energy: Energy, initializer: Initializer, schedule: Schedule, x: Tensor, seed: int = 0
-    ) -> Tensor:
+    def __call__(self, networks: Networks, x: Tensor, seed: int = 0) -> Tensor:
         if self.entropy is None:
             raise ConfigurationError("TypicalityScore knows no entropy: fit it to data, or set its entropy")
-        return (self.potential(energy, initializer, schedule, x, seed) - self.entropy).abs()
+        return (self.potential(networks, x, seed) - self.entropy).abs()

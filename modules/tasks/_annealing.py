@@ -51,7 +51,7 @@ def annealed(
     )
     ancestral = None
     if own:
-        ancestral = AncestralPath(trained.energy, trained.initializer, trained.schedule, arguments.bridges)
+        ancestral = AncestralPath(trained.networks, arguments.bridges)
     kept = _Kept(folder, _key(trained, sampler, arguments))
     device, shape = runtime.device, trained.energy.shape
 
@@ -128,8 +128,7 @@ def _samples(
     from modules.sampling.indexed import sample_batches
 
     draw = Draw.of_seed(arguments.seed, arguments.chains)
-    networks = trained.energy, trained.initializer, trained.schedule
-    drawn = sample_batches(trained.generation, *networks, draw, rows, trained.runtime, len(rows))
+    drawn = sample_batches(trained.generation, trained.networks, draw, rows, trained.runtime, len(rows))
     x = next(drawn)[1].levels[-1]
     size = torch.full_like(x.flatten(1)[:, 0], path.width(path.num_stages))
     settling = copy.copy(sampler)

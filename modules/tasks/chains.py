@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from modules.analysis.chains import LongChains
     from modules.analysis.verdict import Verdict
     from modules.runs import Run
+    from modules.samplers.base import Sampler
 
     Judge = Callable[[Tensor], Tensor]
 
@@ -27,7 +29,7 @@ _JUDGE = "a function of images (n, c, h, w) that returns (n,) bool"
 
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
-    """Options of long-run chains; `--set chains/Langevin.step_factor=2` and the like set the sampler."""
+    """Options of long-run chains."""
     add = parser.add_argument
     add("--start", choices=("data", "noise", "samples"), default="data", help="where chains start")
     add(
@@ -41,9 +43,9 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     add("--every", type=int, default=20, help="steps between two records (default 20)")
     add(
         "--sampler",
-        default="Langevin",
         metavar="CLASS",
-        help="Langevin (default), AdjustedLangevin, Hamiltonian, UnderdampedLangevin or one of your own",
+        help="Langevin, AdjustedLangevin, Hamiltonian, UnderdampedLangevin or one of your own, which "
+        "--set chains/CLASS.ARGUMENT=VALUE sets (default: the one that the run was trained with)",
     )
     add("--num", type=int, default=64, help="how many chains (default 64)")
     add("--burn-in", type=float, default=0.5, help="share of steps the verdict leaves out (default 0.5)")
@@ -64,19 +66,30 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm.auto import tqdm
 
     from modules.analysis.verdict import judge_chains
+    from modules.contracts.before import check_sampling
     from modules.core.checks import check_instance
     from modules.report.chain_pictures import save_chains
+    from modules.report.protocol import described, named
     from modules.samplers.base import Sampler
 
-    trained = _options.load_run(arguments, {f"chains/{arguments.sampler}": {"num_steps": arguments.every}})
-    check_instance(f"--sampler {arguments.sampler}", trained.parts[f"chains/{arguments.sampler}"], Sampler)
+    name = f"chains/{arguments.sampler}"
+    asked = {name: {"num_steps": arguments.every}} if arguments.sampler else {}
+    trained = _options.load_run(arguments, asked)
+    if arguments.sampler:
+        check_instance(f"--sampler {arguments.sampler}", trained.parts[name], Sampler)
+        sampler = trained.parts[name]
+    else:
+        sampler = trained.sampler.with_steps(arguments.every)
+    by, checked = named(sampler), copy.copy(trained.generation)
+    checked.sampler = sampler
+    check_sampling(checked, trained.networks, trained.runtime)
     levels = trained.method.schedule.num_levels
     if not 0 <= (arguments.level or 0) < levels:
         raise ConfigurationError(f"--level {arguments.level}: the run has levels 0..{levels - 1}")
     if judge is not None:  # on as many images as it will be given; a misfit is told before the chains
         _share(judge, torch.zeros(arguments.num, *trained.data.shape), arguments.judge)
-    named = ("along", "level", "start")
-    outputs = _options.outputs(arguments, _folder(arguments), named, ("chains.json", "chains.png"), trained)
+    told, files = ("along", "level", "start"), ("chains.json", "chains.png")
+    outputs = _options.outputs(arguments, _folder(arguments), told, files, trained)
     folder = outputs.folder
 
     runtime = trained.runtime
@@ -85,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     records = arguments.steps // arguments.every * runs_of_levels * -(-len(mine) // arguments.batch_size)
     bar = tqdm(total=records * arguments.every, unit="step", disable=not runtime.is_main)
     parts = [
-        (index, _batch(trained, arguments, index, lambda: bar.update(arguments.every)))
+        (index, _batch(trained, sampler, arguments, index, lambda: bar.update(arguments.every)))
         for index in mine.split(arguments.batch_size)
     ]
     bar.close()
@@ -105,10 +118,10 @@ def run(arguments: argparse.Namespace) -> int:
             reasons = "; ".join(verdict.reasons)
             print(f"level {chains.t - 1}: {f'{verdict.word}: {reasons}'.rstrip(': ')}{taken}")
         outputs.begin()
-        _write(folder / "chains.json", arguments, trained, judged, recognised)
+        _write(folder / "chains.json", arguments, trained, described(sampler), judged, recognised)
         save_chains(judged, arguments.every, arguments.burn_in, folder / "chains.png", recognised)
         outputs.end()
-        print(f"{folder}: chains.json, chains.png")
+        print(f"chains by {by}, in {folder}: chains.json, chains.png")
     runtime.finish()
     return 0
 
@@ -176,7 +189,7 @@ def _share(judge: Judge, images: Tensor, name: str) -> float:
 
 
 def _batch(
-    trained: Run, arguments: argparse.Namespace, index: Tensor, each: Callable[[], None]
+    trained: Run, sampler: Sampler, arguments: argparse.Namespace, index: Tensor, each: Callable[[], None]
 ) -> list[LongChains]:
     """The chains of some indices: at one level, or of each level in turn."""
     import torch
@@ -190,7 +203,6 @@ def _batch(
     noise = Noise(arguments.seed, index, stream="chains")
     x, label = _clean(trained, arguments, index, noise)
     every, from_noise = arguments.steps // arguments.every, arguments.start == "noise"
-    sampler = trained.parts[f"chains/{arguments.sampler}"]
     with runtime.autocast():
         if arguments.along == "ladder":
             top = method.schedule.transition(torch.full_like(index, method.schedule.num_levels), x.dtype)
@@ -198,9 +210,7 @@ def _batch(
             x_top = eps if from_noise else marginal(x, top.alpha_t, top.sigma_t, eps)
             return along_ladder(
                 generation,
-                method.energy,
-                method.initializer,
-                method.schedule,
+                trained.networks,
                 sampler,
                 x_top,
                 label,
@@ -230,8 +240,9 @@ def _clean(
     if arguments.start == "samples":
         every = torch.arange(arguments.num) % classes if classes else torch.full((arguments.num,), -1)
         draw, which = Draw.of_seed(arguments.seed, arguments.num, every), index.cpu()
-        networks = method.energy, method.initializer, method.schedule
-        drawn = sample_batches(trained.generation, *networks, draw, which, runtime, arguments.batch_size)
+        drawn = sample_batches(
+            trained.generation, trained.networks, draw, which, runtime, arguments.batch_size
+        )
         return next(drawn)[1].x, every[which].to(runtime.device)
     examples = trained.open_data()
     rows = noise.integers("row", 0, len(examples))
@@ -254,6 +265,7 @@ def _write(
     path: Path,
     arguments: argparse.Namespace,
     trained: Run,
+    sampler: dict[str, Any],
     judged: list[tuple[LongChains, Verdict]],
     recognised: list[list[float]],
 ) -> None:
@@ -261,7 +273,7 @@ def _write(
     from modules.analysis.mixing import autocorrelation_time, over_time
 
     kept = {chains.t: chains.energy[round(arguments.burn_in * len(chains.energy)) :] for chains, _ in judged}
-    names = ("start", "along", "sampler", "steps", "every", "num", "burn_in", "judge", "seed", "weights")
+    names = ("start", "along", "steps", "every", "num", "burn_in", "judge", "seed", "weights")
     levels = [
         {
             "level": chains.t - 1,
@@ -280,7 +292,7 @@ def _write(
         }
         for number, (chains, verdict) in enumerate(judged)
     ]
-    settings = {"run": str(trained.folder), "step": trained.step}
+    settings = {"run": str(trained.folder), "step": trained.step, "sampler": sampler}
     settings |= {name: vars(arguments)[name] for name in names}
     path.write_text(json.dumps({**settings, "levels": levels}, indent=1) + "\n", encoding="utf-8")
 

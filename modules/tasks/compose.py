@@ -69,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     from modules import runs
     from modules.data.quantization import to_bytes
     from modules.report.pictures import save_samples
+    from modules.report.protocol import described, named
 
     trained = _options.load_run(arguments)
     if others:
@@ -100,11 +101,13 @@ def run(arguments: argparse.Namespace) -> int:
             "mixture": arguments.mix,
             "without": arguments.without,
             "seed": arguments.seed,
+            "sampler": described(trained.generation.sampler),
         }
         (folder / "compose.json").write_text(json.dumps(composed, indent=1) + "\n")
         outputs.end()
         classes = f" of {', '.join(map(trained.name_of, conditions))}" if conditions else ""
-        print(f"{arguments.num} samples{classes} of step {trained.step:,} in {folder}")
+        by = named(trained.generation.sampler)
+        print(f"{arguments.num} samples{classes} of step {trained.step:,} by {by} in {folder}")
     trained.runtime.finish()
     return 0
 

@@ -153,7 +153,7 @@ def _check_score(name: str, trained: Run) -> None:
     from modules.scores.base import Score
 
     check_instance(f"--score {name}", trained.parts[name], Score)
-    trained.parts[name].check(trained.energy, trained.initializer, trained.method.schedule)
+    trained.parts[name].check(trained.networks)
 
 
 def _data(trained: Run, source: str | None, component: str | None) -> Data:
@@ -218,7 +218,7 @@ def _fit(trained: Run, scored: list[str], arguments: argparse.Namespace) -> None
             chosen(examples, min(arguments.num, arguments.batch_size), arguments.seed + 1)
         )
         for name in learning:
-            fit(trained.parts[name], trained.method, images, trained.runtime, arguments.seed)
+            fit(trained.parts[name], trained.networks, images, trained.runtime, arguments.seed)
 
 
 def _scores(
@@ -241,7 +241,7 @@ def _scores(
             parts: list[Tensor] = []
             score = trained.parts[name]
             for values in scores(
-                score, trained.method, x[mine], runtime, arguments.batch_size, arguments.seed
+                score, trained.networks, x[mine], runtime, arguments.batch_size, arguments.seed
             ):
                 parts.append(values)
                 bar.update(len(values))

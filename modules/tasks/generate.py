@@ -35,7 +35,8 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
         "--steps",
         type=int,
         metavar="K",
-        help="chain steps a level, with the step-size factor found good for so few (default: as configured)",
+        help="chain steps a level of the run's own sampler, longer ones where that knows how long so few "
+        "should be (default: as configured)",
     )
     add(
         "--levels",
@@ -106,6 +107,7 @@ def _generate(
     import torch
 
     from modules.report.pictures import save_samples
+    from modules.report.protocol import named
     from modules.report.walk_pictures import save_levels
     from modules.sampling.draw import Draw
     from modules.sampling.indexed import diverged, level_bar, not_finite, sample_batches
@@ -117,10 +119,9 @@ def _generate(
     mine = torch.arange(num)[runtime.rank :: runtime.num_processes]
     shown: list[tuple[Tensor, Tensor]] = []
     kept: list[tuple[Tensor, Tensor]] = []
-    networks = trained.energy, trained.initializer, trained.method.schedule
     draw, size = Draw.of_seed(arguments.seed, num, labels), arguments.batch_size
     bar = level_bar(draw, len(mine), trained.method.schedule, size, runtime.is_main)
-    batches = sample_batches(generation, *networks, draw, mine, runtime, size, each=bar.update)
+    batches = sample_batches(generation, trained.networks, draw, mine, runtime, size, each=bar.update)
     lost = 0
     for index, drawn in batches:
         lost += not_finite(drawn.x)
@@ -149,7 +150,8 @@ def _generate(
         if arguments.levels:
             save_levels(walk, folder)
         classes = "" if labels is None else f" of {_options.classes_of(trained, labels)}"
-        print(f"{num} samples{classes} of step {trained.step:,} in {folder}")
+        by = named(generation.sampler)
+        print(f"{num} samples{classes} of step {trained.step:,} by {by} in {folder}")
     return walk
 
 

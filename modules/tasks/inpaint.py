@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     from modules.data.quantization import to_bytes
     from modules.metrics.perceptual import perceptual_figures
     from modules.report.pictures import grid, save
+    from modules.report.protocol import described, named
     from modules.sampling import masks
     from modules.sampling.inpainting import check_known, figures
 
@@ -100,13 +101,14 @@ def run(arguments: argparse.Namespace) -> int:
             "completions": arguments.completions,
             "label": classes,
             "guidance": arguments.guidance,
+            "sampler": described(trained.generation.sampler),
             "features": features.protocol if features else None,
         }
         (folder / "inpaint.json").write_text(json.dumps({**head, "masks": results}, indent=1) + "\n")
         outputs.end()
         print(
-            f"{len(images)} images{f', {classes}' if classes else ''}, of step {trained.step:,}: truth, what "
-            f"is known, completions, in {folder}"
+            f"{len(images)} images{f', {classes}' if classes else ''}, of step {trained.step:,}, by "
+            f"{named(trained.generation.sampler)}: truth, what is known, completions, in {folder}"
         )
     trained.runtime.finish()
     return 0

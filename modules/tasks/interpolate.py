@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from modules.report.pictures import grid, save
+    from modules.report.protocol import named
 
     trained = _options.load_run(arguments)
     _options.need_images(trained, "interpolate")
@@ -74,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         outputs.end()
         drawn = "" if label is None else f" of class {trained.name_of(label)}"
         ways_of = f"{len(ways)} ways of {arguments.frames} images{drawn}"
-        print(f"{ways_of}, step {trained.step:,}, in {folder}/strips.png")
+        by = named(trained.generation.sampler)
+        print(f"{ways_of}, step {trained.step:,}, by {by}, in {folder}/strips.png")
     trained.runtime.finish()
     return 0

@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     from modules.core.checks import check_instance
     from modules.core.noise import Noise
     from modules.report.pictures import grid, save
+    from modules.report.protocol import described, named
     from modules.samplers.metropolis import MetropolisSampler
     from modules.sampling.inpainting import check_known, figures
     from modules.sampling.measuring import LinearMap
@@ -103,6 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         head = {"run": str(trained.folder), "step": trained.step, "set": arguments.overrides}
         names = ("map", "sigma", "completions", "settle", "sampler", "split", "guidance", "seed", "ladder")
         head |= {name: vars(arguments)[name] for name in names}
+        head["generation"] = described(trained.generation)
         text = json.dumps(
             {**head, "mean": means, "each": {k: v.tolist() for k, v in found.items()}}, indent=1
         )
@@ -111,7 +113,8 @@ def run(arguments: argparse.Namespace) -> int:
         save(grid(page.flatten(0, 1), page.shape[1]), folder / "restored.png", smallest=640)
         outputs.end()
         print(", ".join(f"{name} {value:.3f}" for name, value in means.items()))
-        print(f"truth, measured, restorations in {folder}: restored.png, restore.json")
+        by = named(trained.generation.sampler)
+        print(f"truth, measured, restorations by {by} in {folder}: restored.png, restore.json")
     trained.runtime.finish()
     return 0
 

@@ -7,7 +7,8 @@ __getattr__, __dir__, __all__ = exports(
     {
         "best": "Best",
         "ema": "EMA",
-        "guards": "RaiseOnDivergence Rollback SkipStep",
+        "guards": "Guard RaiseOnDivergence Rollback SkipStep",
+        "muon": "Muon",
         "optimizers": "AdamW Optimizer",
         "state": "Training",
         "trainer": "Trainer",

@@ -64,13 +64,12 @@ class Inspection:
         without any.
         """
         with self.diary.aside():
-            energy, initializer = self.training.method.models(self.training.ready_averages())
-            classes, schedule = energy.num_classes, self.training.method.schedule
+            networks = self.training.method.models(self.training.ready_averages())
+            classes = networks.energy.num_classes
             labels = torch.arange(self.num_samples) % classes if classes else None
             draw = Draw.of_seed(self.training.seed, self.num_samples, labels)
             try:
-                networks = energy, initializer, schedule
-                drawn = sample(self.generation, *networks, draw, self.runtime, progress=True)
+                drawn = sample(self.generation, networks, draw, self.runtime, progress=True)
             except SamplingStoppedError:  # the run is saved after its next step
                 return {}
             if not self.runtime.is_main:
@@ -81,7 +80,7 @@ class Inspection:
                 save_proposals(*self.diary.shown, folder / "proposals" / f"step_{step:08d}.png")
             here, there = self._reference
             x = drawn.x[: len(here)]
-            if len(energy.shape) == 3:
+            if len(networks.energy.shape) == 3:
                 x = x.clamp(-1, 1)
             distance, floor = sliced_wasserstein(x, here), sliced_wasserstein(there, here)
             self.diary.write({"sample_distance": distance, "sample_distance_floor": floor})
@@ -102,12 +101,10 @@ class Inspection:
         assert self.evaluator is not None
         with self.diary.aside():
             began, step, method = time.monotonic(), self.training.num_steps_done, self.training.method
-            models = method.models(self.training.ready_averages())
+            networks = method.models(self.training.ready_averages())
             place = {"step": step, "weights": "ema"}
             try:
-                measured = self.evaluator(
-                    self.generation, *models, method.schedule, self.training.seed, place, progress=True
-                )
+                measured = self.evaluator(self.generation, networks, self.training.seed, place, progress=True)
             except DataError as fault:  # samples that aren't finite; on every process
                 self.diary.say(f"step {step}: not measured: {fault}")
                 return {}

@@ -13,6 +13,7 @@ from modules.core.noise import Noise
 from modules.energies.analytic import GaussianEnergy
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.own import OwnProposal
+from modules.methods.networks import Networks
 from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.cosine import CosineSchedule
 from tests.gaussian_oracle import ENERGY, data
@@ -51,7 +52,7 @@ def _start(reverse: bool) -> Tensor:
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["down", "up"])
 def test_log_z_and_the_coverage_of_its_intervals(reverse):
-    path = AncestralPath(RAISED, OWN, SCHEDULE, 40)
+    path = AncestralPath(Networks(RAISED, OWN, SCHEDULE), 40)
     assert path.num_stages == 240
     shares = path.tune(data(PILOT), PILOT)
     assert shares.shape == (6,) and (shares >= 0).all() and (shares <= 1).all() and shares.std() > 0.05
@@ -66,7 +67,7 @@ def test_log_z_and_the_coverage_of_its_intervals(reverse):
 
 def test_proposals_that_miss_data_show_in_the_gap():
     """x̂ clamped to [-0.8, 0.8] never gets to 4 of 10 points: low going down, and far from going up."""
-    path = AncestralPath(RAISED, OwnProposal((2,), limit=0.8), SCHEDULE, 10)
+    path = AncestralPath(Networks(RAISED, OwnProposal((2,), limit=0.8), SCHEDULE), 10)
     path.tune(data(PILOT), PILOT)
     found = []
     for reverse, sign in ((False, 1), (True, -1)):
@@ -78,7 +79,7 @@ def test_proposals_that_miss_data_show_in_the_gap():
 
 
 def test_it_goes_on_where_it_was_left():
-    path, noise = AncestralPath(ENERGY, OWN, SCHEDULE, 2), _noise("walk").take(slice(8))
+    path, noise = AncestralPath(Networks(ENERGY, OWN, SCHEDULE), 2), _noise("walk").take(slice(8))
     for reverse in (False, True):
         x = _start(reverse)[:8]
         whole = list(walk(path, x, noise, reverse))
@@ -90,6 +91,6 @@ def test_it_goes_on_where_it_was_left():
 
 def test_faults_are_named():
     with pytest.raises(ConfigurationError, match="CopyInitializer doesn't propose"):
-        AncestralPath(ENERGY, CopyInitializer((2,)), SCHEDULE, 2)
+        AncestralPath(Networks(ENERGY, CopyInitializer((2,)), SCHEDULE), 2)
     with pytest.raises(ConfigurationError, match="6 levels of a CosineSchedule"):
-        AncestralPath(ENERGY, OWN, CosineSchedule(), 2)
+        AncestralPath(Networks(ENERGY, OWN, CosineSchedule()), 2)

@@ -10,6 +10,7 @@ from modules.analysis.verdict import judge_chains
 from modules.core.noise import Noise
 from modules.core.tensors import sum_per_sample
 from modules.energies.base import Energy
+from modules.methods.networks import Networks
 from modules.samplers.adjusted_langevin import AdjustedLangevin
 from modules.samplers.langevin import Langevin
 from modules.sampling.generation import Generation
@@ -107,9 +108,7 @@ def test_the_ladder_is_generation_with_long_chains():
     each = []
     levels = along_ladder(
         GENERATION,
-        ENERGY,
-        ExactProposal(),
-        SCHEDULE,
+        Networks(ENERGY, ExactProposal(), SCHEDULE),
         Langevin(2),
         x_top,
         label,

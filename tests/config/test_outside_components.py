@@ -14,6 +14,7 @@ import torch
 
 import launch
 from modules import runs
+from modules.demo import answers
 from modules.storage import checkpoints
 from tests.tiny import TINY
 
@@ -160,6 +161,37 @@ def test_they_sample_in_a_new_process(trained):
     here = runs.load(trained / "run").generate(3, [0, 1, 2]).x
     assert abs(images - ((here.clamp(-1, 1) + 1) * 127.5).round().int().numpy()).max() <= 1
     assert images.std() > 1
+
+
+def test_tasks_use_their_sampler_and_say_so(trained, tmp_path, capsys):
+    """Another number of steps is the same sampler's, in samples, in long chains and on the page."""
+    task = ["--run", str(trained / "run"), "--import", str(trained / "mine.py"), "--output"]
+    generate = ["--task", "generate", *task, str(tmp_path / "out"), "--num", "2", "--format", "npz"]
+    assert launch.main([*generate, "--steps", "1"]) == 0
+    assert "by SignSampler(num_steps=1, length=0.2)" in capsys.readouterr().out
+    images = np.load(tmp_path / "out" / "samples.npz")["images"].astype(int)
+    run = runs.load(trained / "run", imports=[str(trained / "mine.py")])
+    configured = run.generate(2, [0, 1]).x
+    fewer = run.with_steps(1).generate(2, [0, 1]).x
+    assert not torch.equal(fewer, configured)
+    assert abs(images - ((fewer.clamp(-1, 1) + 1) * 127.5).round().int().numpy()).max() <= 1
+    assert answers.configured_steps(run) == 2
+    settings = answers.Settings(label=answers.IN_TURN, steps=1)
+    assert torch.equal(answers.sample(run, 2, settings, lambda done, total: None).x, fewer)
+    chains = [
+        "--task",
+        "chains",
+        *task,
+        str(tmp_path / "chains"),
+        "--steps",
+        "40",
+        "--every",
+        "1",
+        "--num",
+        "2",
+    ]
+    assert launch.main(chains) == 0
+    assert "chains by SignSampler(num_steps=1, length=0.2)" in capsys.readouterr().out
 
 
 def test_a_file_that_is_gone_is_named(trained, tmp_path, capsys):

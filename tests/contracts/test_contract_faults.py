@@ -6,7 +6,7 @@ Every fault is planted in parts that train as they are; docs/own_component.md li
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from modules.core.tensors import expand_as, norm_per_sample, rms_per_sample
 from modules.core.types import Batch, Chain, LossOutput
 from modules.data.base import Data, Examples, MemoryExamples
 from modules.energies.base import Energy
+from modules.energies.image import NetworkEnergy
 from modules.guidance.none import NoGuidance
 from modules.initializers.base import Initializer
+from modules.initializers.residual import NetworkInitializer
 from modules.losses.likelihood import RecoveryLikelihoodLoss
 from modules.methods.recovery import RecoveryLikelihood
 from modules.runtime.runtime import Runtime
@@ -46,6 +48,18 @@ class MyEnergy(Energy):
 
     def forward(self, y, transition, label=None):
         return self.matrix(y.flatten(1)).square().sum(1) / 2
+
+
+class MyNetwork(nn.Module):
+    """An image of the size that is asked for; mixing samples where that is."""
+
+    def __init__(self, columns: int = 4, mixes: bool = False, learns: bool = True) -> None:
+        super().__init__()
+        self.columns, self.mixes = columns, mixes
+        self.shift = nn.Parameter(torch.ones(())) if learns else 1
+
+    def forward(self, x, logsnr):
+        return (x - x.mean(0) if self.mixes else 0 * x)[..., : self.columns] + self.shift
 
 
 class MyInitializer(Initializer):
@@ -85,7 +99,7 @@ class MyData(Data):
         return MemoryExamples(torch.linspace(-1, 1, 64 * 16).reshape(64, 1, 4, 4))
 
 
-def _trainer(parts: dict[type, type], **more: Any) -> Trainer:
+def _trainer(parts: Mapping[type, Callable[..., Any]], **more: Any) -> Trainer:
     def make(kind: type, *arguments: Any) -> Any:
         return parts.get(kind, kind)(*arguments)
 
@@ -178,7 +192,7 @@ class _ImagesAlone(Examples):
 
 IMAGES = torch.rand(64, 1, 4, 4) * 2 - 1
 FORWARD = MyEnergy.forward
-FAULTS: dict[str, dict[type, type]] = {
+FAULTS: dict[str, dict[type, Callable[..., Any]]] = {
     "energies (b, 1)": breaking(MyEnergy, forward=lambda s, y, c, label=None: FORWARD(s, y, c)[:, None]),
     "one energy of a batch": breaking(MyEnergy, forward=lambda s, y, c, label=None: FORWARD(s, y, c).mean()),
     "samples that mix": breaking(
@@ -193,12 +207,21 @@ FAULTS: dict[str, dict[type, type]] = {
     ),
     "no transition in forward": breaking(MyEnergy, forward=lambda s, y: FORWARD(s, y, None)),
     "code that fails": breaking(MyEnergy, forward=forward),
+    "a network of another shape": {MyEnergy: lambda: NetworkEnergy(MyNetwork(1), (1, 4, 4))},
+    "a network that mixes samples": {MyEnergy: lambda: NetworkEnergy(MyNetwork(mixes=True), (1, 4, 4))},
+    "a network of another shape as initializer": {
+        MyInitializer: lambda: NetworkInitializer(MyNetwork(1, learns=False), (1, 4, 4))
+    },
     "a mean of another shape": breaking(MyInitializer, mean=lambda s, x, c, label=None: x.flatten(1)),
     "a missing free": breaking(MySampler, sample=_no_free),
     "a tensor for a Chain": breaking(MySampler, sample=lambda s, u, y, step, noise, free=None: y),
     "a norm for the rms": _chain(lambda chain, y: replace(chain, displacement=norm_per_sample(chain.y - y))),
     "one figure of a batch": _chain(lambda chain, y: replace(chain, grad_norm=chain.grad_norm.mean())),
     "a chain in float64": _chain(lambda chain, y: replace(chain, y=chain.y.double())),
+    "a level without a sampler": breaking(MySampler, at=lambda self, transition: None),
+    "a sampler's figure of a batch": _chain(
+        lambda chain, y: replace(chain, figures={"kept": chain.grad_norm.mean()})
+    ),
     "a start changed in place": breaking(MySampler, sample=_in_place),
     "known pixels that move": breaking(MySampler, sample=_ignores_free),
     "a guided energy for a function": breaking(
@@ -229,7 +252,7 @@ FAULTS: dict[str, dict[type, type]] = {
 }
 
 
-def _line(parts: dict[type, type], folder: Path) -> str:
+def _line(parts: Mapping[type, Callable[..., Any]], folder: Path) -> str:
     with pytest.raises(UserError) as caught:
         _trainer(parts).train(folder)
     return str(caught.value)

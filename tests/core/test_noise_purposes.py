@@ -27,6 +27,7 @@ from modules.initializers.own import OwnProposal
 from modules.losses.contrast import RecoveryContrast
 from modules.losses.levels import LadderLevels, LevelLaw, MixedLevels
 from modules.losses.score import LevelScore, ScoreMatching
+from modules.methods.networks import Networks
 from modules.methods.one_energy import OneEnergy
 from modules.methods.recovery import RecoveryLikelihood
 from modules.metrics.bootstrap import half_samples
@@ -88,7 +89,7 @@ def _walk(shared_noise: bool) -> None:
     known = Known(image, torch.tensor([True, False, True]).expand(6, 3))
     draw = Draw(LABEL, _noise("sample"), known=known)
     Generation(Langevin(2), inpainting=Inpainting(shared_noise)).sample(
-        energy, initializer, CosineSchedule(), draw
+        Networks(energy, initializer, CosineSchedule()), draw
     )
 
 
@@ -141,7 +142,7 @@ def _chains(along: str) -> None:
     )
     if along == "ladder":
         x_top = noise.normal("eps", (3,))
-        along_ladder(generation, energy, initializer, schedule, Langevin(2), x_top, LABEL, noise, 3)
+        along_ladder(generation, Networks(energy, initializer, schedule), Langevin(2), x_top, LABEL, noise, 3)
         return
     transition = schedule.transition(torch.ones_like(LABEL), torch.float64)
     x_s, x_t = starts(x, transition, noise, from_noise=along == "from noise")
@@ -151,10 +152,10 @@ def _chains(along: str) -> None:
 def _exact() -> None:
     """A walk by chains with momenta, then more of them at level 0."""
     sampler, schedule = Hamiltonian(2, 2), CosineSchedule()
-    networks, draw = small_networks(), Draw(LABEL, _noise("sample"))
+    networks, draw = Networks(*small_networks(), schedule), Draw(LABEL, _noise("sample"))
     generation = Generation(sampler)
-    x_0 = list(generation.walk(*networks, schedule, draw))[-1]
-    generation.settle(networks[0], schedule, sampler, x_0, draw)
+    x_0 = list(generation.walk(networks, draw))[-1]
+    generation.settle(networks, sampler, x_0, draw)
 
 
 def _likelihoods() -> None:
@@ -176,7 +177,7 @@ def _annealing() -> None:
 
 
 def _ancestral() -> None:
-    path = AncestralPath(small_networks()[0], OwnProposal((3,), 3), ContinuousSchedule(2), 2)
+    path = AncestralPath(Networks(small_networks()[0], OwnProposal((3,), 3), ContinuousSchedule(2)), 2)
     path.tune(_batch().image, _noise())
     list(walk(path, _batch().image, _noise()))
 
@@ -248,7 +249,7 @@ def test_one_seed_for_everything_gives_no_number_twice(given: Given) -> None:
         make(name, images, 0)
         done()
     energy, initializer = small_networks()
-    NoisyEnergyScore()(energy, initializer, CosineSchedule(), _batch().image, 0)
+    NoisyEnergyScore()(Networks(energy, initializer, CosineSchedule()), _batch().image, 0)
     done()
     half_samples(6, torch.arange(2))
     done()

@@ -17,6 +17,7 @@ from modules.features.digits import DigitsClassifier
 from modules.features.pixels import RawPixels
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
+from modules.methods.networks import Networks
 from modules.methods.recovery import RecoveryLikelihood
 from modules.metrics.base import Metric, SetMetric
 from modules.metrics.class_accuracy import ClassAccuracy
@@ -95,10 +96,7 @@ def test_values_are_of_the_averages_and_of_the_seed(tmp_path: Path):
     training = trainer.train(tmp_path)
     evaluator = _evaluation().open(Checkerboard(), trainer.runtime)
     models = trainer.method.models(training.ready_averages())
-    schedule = trainer.method.schedule
-    again, other = (
-        evaluator(trainer.generation, *models, schedule, seed, {"step": 5}).values for seed in (0, 1)
-    )
+    again, other = (evaluator(trainer.generation, models, seed, {"step": 5}).values for seed in (0, 1))
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
     assert again["sliced_wasserstein"] == pytest.approx(rows[-1]["sliced_wasserstein"], rel=1e-6)
     assert other["sliced_wasserstein"] != again["sliced_wasserstein"]
@@ -227,7 +225,7 @@ def test_the_density_of_an_energy_that_is_known(wrong):
     metrics = [GridKL(2.0), SlicedWasserstein(16)]
     evaluator = Evaluation(metrics, RawPixels(), 20, num_references=20).open(data, runtime)
     copy = CopyInitializer((2,))
-    measured = evaluator(Generation(Langevin(1)), energy, copy, schedule, 0, {"step": 0})
+    measured = evaluator(Generation(Langevin(1)), Networks(energy, copy, schedule), 0, {"step": 0})
     c = schedule.transition(torch.ones(1).long(), torch.float64)
     grid = square_grid(2.0, 400)
     p = data.log_density(grid, float(c.alpha_s), float(c.sigma_s))
@@ -239,4 +237,4 @@ def test_the_density_of_an_energy_that_is_known(wrong):
     assert measured.values["grid_kl"] == pytest.approx(expected, rel=2e-2, abs=1e-6)
     assert measured.protocol["metrics"][0] == {"class": "GridKL", "half_width": 2.0, "per_side": 200}
     with pytest.raises(ConfigurationError, match="leave --label out"):
-        evaluator(Generation(Langevin(1)), energy, copy, schedule, 0, {}, torch.zeros(20).long())
+        evaluator(Generation(Langevin(1)), Networks(energy, copy, schedule), 0, {}, torch.zeros(20).long())

@@ -25,6 +25,7 @@ from modules.initializers.base import Initializer
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
 from modules.initializers.sum import InitializerSum
+from modules.methods.networks import Networks
 from modules.samplers.langevin import Langevin
 from modules.sampling.generation import Generation
 from modules.schedules.cosine import CosineSchedule
@@ -116,8 +117,7 @@ def test_long_chains_sample_the_product(level: int) -> None:
     longest = float(torch.linalg.eigvalsh(precision).max())
     generation = Generation(Langevin(800, step_factor=math.sqrt(0.1 / longest) / float(c.step_size[0])))
     x_s = generation.descend(
-        EnergySum(GAUSSIANS, WEIGHTS),
-        CopyInitializer((2,)),
+        Networks(EnergySum(GAUSSIANS, WEIGHTS), CopyInitializer((2,)), CosineSchedule()),
         c,
         x_t.expand(count, 2),
         torch.full((count,), -1),

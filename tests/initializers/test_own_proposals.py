@@ -18,6 +18,7 @@ from modules.guidance.none import NoGuidance
 from modules.guidance.proposal import proposal_mean
 from modules.initializers.mlp import MLPInitializer
 from modules.initializers.own import GaussianStep, OwnProposal
+from modules.methods.networks import Networks
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
 from modules.sampling.draw import Draw
@@ -119,7 +120,7 @@ def test_without_a_chain_it_is_the_ancestral_sampler(schedule, initializer) -> N
     count = 20_000
     generation = Generation(Langevin(0), denoise_factor=0.0)
     draw = Draw.of_seed(0, count, dtype=torch.float64)
-    x = sample(generation, ENERGY, initializer, schedule, draw, Runtime(), count).x.double()
+    x = sample(generation, Networks(ENERGY, initializer, schedule), draw, Runtime(), count).x.double()
     mean, variance = torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
     for t in range(schedule.num_levels, 0, -1):
         c = schedule.transition(torch.tensor([t]), torch.float64)

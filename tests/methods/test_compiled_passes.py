@@ -124,7 +124,7 @@ def test_the_switch_is_used(monkeypatch, compile: bool) -> None:
         _awake(MLPInitializer((2,), 3, width=8, depth=1)),
         compile,
     )
-    assert ran == ["MLPInitializer.mean"] * 2 * compile
+    assert ran == ["ResidualInitializer.mean"] * 2 * compile
 
 
 def test_a_switch_that_is_none_is_refused() -> None:

@@ -11,6 +11,7 @@ from modules.guidance.classifier_free import ClassifierFreeGuidance
 from modules.guidance.none import NoGuidance
 from modules.initializers.copy import CopyInitializer
 from modules.losses.likelihood import RecoveryLikelihoodLoss
+from modules.methods.networks import Networks
 from modules.methods.recovery import RecoveryLikelihood
 from modules.samplers.langevin import Langevin
 from modules.sampling.draw import Draw
@@ -103,7 +104,7 @@ def sampling_noise(recorded):
 def sampled(recorded, energy, unet, guidance, label, factor):
     generation = Generation(Langevin(num_steps(recorded)), guidance, denoise_factor=factor)
     draw = Draw(label, sampling_noise(recorded))
-    return generation.sample(energy, unet, CosineSchedule(NUM_LEVELS), draw).x
+    return generation.sample(Networks(energy, unet, CosineSchedule(NUM_LEVELS)), draw).x
 
 
 @pytest.mark.parametrize(

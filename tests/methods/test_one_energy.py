@@ -23,6 +23,7 @@ from modules.initializers.own import GaussianStep, OwnProposal
 from modules.losses.contrast import RecoveryContrast
 from modules.losses.levels import LadderLevels, LevelLaw, UniformLevels
 from modules.losses.score import LevelScore, ScoreMatching
+from modules.methods.networks import Networks
 from modules.methods.one_energy import OneEnergy
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
@@ -278,7 +279,7 @@ def test_t1k_learns_scores_at_its_own_levels() -> None:
 def test_one_network_learns() -> None:
     method = _method()
     assert set(method.networks()) == {"energy"}
-    assert method.models({}) == (method.energy, method.initializer)
+    assert method.models() == Networks(method.energy, method.initializer, method.schedule)
 
 
 def test_only_the_energys_vectors_iterate_once_a_step() -> None:

@@ -19,6 +19,7 @@ from modules.initializers.mlp import MLPInitializer
 from modules.layers.spectral import SpectralLinear
 from modules.losses.cooperative import WarmStart
 from modules.losses.likelihood import RecoveryLikelihoodLoss
+from modules.methods.networks import Networks
 from modules.methods.recovery import RecoveryLikelihood
 from modules.samplers.langevin import Langevin
 from modules.schedules.cosine import CosineSchedule
@@ -322,8 +323,8 @@ def test_a_step_that_only_warms_up_shows_no_chain() -> None:
 
 def test_models_prefer_averages() -> None:
     method, (energy, _) = _method(None), _networks()
-    assert method.models({}) == (method.energy, method.initializer)
-    assert method.models({"energy": energy}) == (energy, method.initializer)
+    assert method.models() == Networks(method.energy, method.initializer, method.schedule)
+    assert method.models({"energy": energy}) == Networks(energy, method.initializer, method.schedule)
 
 
 def _vectors(method: RecoveryLikelihood) -> list[Tensor]:

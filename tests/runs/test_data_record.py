@@ -81,11 +81,11 @@ def test_names_are_known_without_the_data(copied, capsys):
     assert [run.label_of(name) for name in ("cat", "7", "2", "j")] == [0, 1, 2, 11]
     words = ("--run", copied / "run", "--num", 1)
     code, out, _ = _main(capsys, "--task", "generate", *words, "--label", "7")
-    assert code == 0 and out.startswith("1 samples of class 1 (7) of step 1 in ")
+    assert code == 0 and out.startswith("1 samples of class 1 (7) of step 1 by ")
     code, out, _ = _main(
         capsys, "--task", "compose", *words, "--labels", "cat", "j", "--output", copied / "c"
     )
-    assert code == 0 and out.startswith("1 samples of 0 (cat), 11 (j) of step 1 in ")
+    assert code == 0 and out.startswith("1 samples of 0 (cat), 11 (j) of step 1 by ")
     assert json.loads((copied / "c" / "compose.json").read_text())["labels"] == [
         ["0 (cat)", 1.0],
         ["11 (j)", 1.0],

@@ -20,6 +20,7 @@ import launch
 from modules.core.output import outlive_listeners
 from modules.energies.mlp import MLPEnergy
 from modules.initializers.mlp import MLPInitializer
+from modules.methods.networks import Networks
 from modules.runtime.runtime import Runtime
 from modules.runtime.signals import CODES, SamplingStoppedError, Signals
 from modules.samplers.langevin import Langevin
@@ -111,7 +112,7 @@ def test_samples_for_others_are_given_up_too():
     networks = MLPEnergy((2,), width=8, depth=1), MLPInitializer((2,), width=8, depth=1)
     runtime.signals.code = 75
     with pytest.raises(SamplingStoppedError):
-        sample(Generation(Langevin(1)), *networks, CosineSchedule(), Draw.of_seed(0, 4), runtime)
+        sample(Generation(Langevin(1)), Networks(*networks, CosineSchedule()), Draw.of_seed(0, 4), runtime)
 
 
 def test_at_the_last_step_the_run_is_done(tmp_path):

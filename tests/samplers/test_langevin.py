@@ -62,9 +62,9 @@ def test_a_corrected_step_keeps_a_gaussian_of_its_width(factor: float) -> None:
 
 
 def test_fewer_steps_are_corrected_too() -> None:
-    assert Langevin(10, step_factor=0.5, corrected=True).shortened(5, lengthen=False).corrected
+    assert Langevin(10, step_factor=0.5, corrected=True).with_steps(5).corrected
     with pytest.raises(ConfigurationError, match=r"step_factor, where corrected, must be below 2, got 2.4"):
-        Langevin(10, step_factor=1.2, corrected=True).shortened(5)
+        Langevin(10, step_factor=1.2, corrected=True).with_steps(5, lengthen=True)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.6])
@@ -242,9 +242,9 @@ def test_a_shortened_chain_takes_longer_steps() -> None:
     """Fewer steps than before have the table's factor on top of the sampler's own; more, or none, don't."""
     sampler = Langevin(10, noise_scale=0.7, step_factor=1.5, max_drift=0.2, clamp=0.9)
     for steps, nearest in ((8, 8), (7, 8), (5, 5), (3, 3), (1, 3)):
-        short = sampler.shortened(steps)
+        short = sampler.with_steps(steps, lengthen=True)
         assert (short.num_steps, short.noise_scale, short.max_drift) == (steps, 0.7, 0.2)
         assert short.clamp == 0.9
         assert short.step_factor == 1.5 * STEP_FACTORS[nearest] > 1.5
     for steps in (0, 10, 30):
-        assert sampler.shortened(steps).step_factor == 1.5
+        assert sampler.with_steps(steps, lengthen=True).step_factor == 1.5

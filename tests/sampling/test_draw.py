@@ -8,6 +8,7 @@ import torch
 from modules.core.checks import ConfigurationError
 from modules.energies.mlp import MLPEnergy
 from modules.initializers.mlp import MLPInitializer
+from modules.methods.networks import Networks
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
 from modules.sampling.draw import Draw, Start, sample_noise
@@ -38,13 +39,13 @@ def test_some_samples_of_a_draw_are_those_of_the_whole() -> None:
             torch.nn.init.normal_(p, std=0.3)
     parts = *networks, CosineSchedule()
     generation, whole = Generation(Langevin(3)), _draw()
-    x = generation.sample(*parts, whole).x
+    x = generation.sample(Networks(*parts), whole).x
     assert torch.pdist(x).min() > 1e-3
     rows = torch.tensor([4, 1, 2])
-    some = generation.sample(*parts, whole.take(rows))
+    some = generation.sample(Networks(*parts), whole.take(rows))
     torch.testing.assert_close(some.x, x[rows], rtol=1e-12, atol=1e-12)
     assert len(some.levels) == LEVEL + 1
-    batches = sample(generation, *parts, whole, Runtime(trackers=()), batch_size=2)
+    batches = sample(generation, Networks(*parts), whole, Runtime(trackers=()), batch_size=2)
     torch.testing.assert_close(batches.x, x, rtol=1e-12, atol=1e-12)
 
 

@@ -14,6 +14,7 @@ from modules.energies.mlp import MLPEnergy
 from modules.guidance.classifier_free import ClassifierFreeGuidance
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
+from modules.methods.networks import Networks
 from modules.samplers.langevin import Langevin
 from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation, Sampled
@@ -33,7 +34,7 @@ def _noise(count: int, seed: int = 0) -> Noise:
 def _walk(schedule, sampler: Langevin, count: int, factor: float = 1.0) -> Sampled:
     generation = Generation(sampler, denoise_factor=factor)
     label = torch.full((count,), -1)
-    return generation.sample(ENERGY, ExactProposal(), schedule, Draw(label, _noise(count)))
+    return generation.sample(Networks(ENERGY, ExactProposal(), schedule), Draw(label, _noise(count)))
 
 
 @pytest.mark.parametrize("num_steps", [0, 5])
@@ -69,7 +70,9 @@ def test_denoising_is_tweedies_formula(num_levels: int) -> None:
     expected = MEAN + gain * (x_0 - alpha * MEAN)
     label = torch.full((50,), -1)
     none, some, once, twice = (
-        Generation(Langevin(0), denoise_factor=r).denoise(ENERGY, schedule, x_0, label)
+        Generation(Langevin(0), denoise_factor=r).denoise(
+            Networks(ENERGY, ExactProposal(), schedule), x_0, label
+        )
         for r in (0.0, 0.25, 1.0, 2.0)
     )
     torch.testing.assert_close(once, expected, rtol=1e-12, atol=1e-12)
@@ -97,7 +100,7 @@ def test_levels_draw_their_own_noise() -> None:
     schedule = CosineSchedule()
     label = torch.full((count,), -1)
     draw = Draw(label, _noise(count))
-    levels = list(Generation(Langevin(1)).walk(flat, CopyInitializer((2,)), schedule, draw))
+    levels = list(Generation(Langevin(1)).walk(Networks(flat, CopyInitializer((2,)), schedule), draw))
     c = schedule.transition(torch.arange(1, 7), torch.float64)
     steps = torch.stack(
         [levels[6 - t + 1] * c.y_scale[t - 1] - levels[6 - t] for t in range(6, 0, -1)], 1
@@ -127,7 +130,9 @@ def test_guidance_reaches_proposal_chain_and_denoising(conditional) -> None:
 
     def sample(guidance: ClassifierFreeGuidance | None, label: int, num_steps: int = 2) -> Sampled:
         generation = Generation(Langevin(num_steps), guidance)
-        return generation.sample(energy, initializer, schedule, Draw(torch.full((4,), label), noise))
+        return generation.sample(
+            Networks(energy, initializer, schedule), Draw(torch.full((4,), label), noise)
+        )
 
     plain = sample(None, -1)
     removed = sample(ClassifierFreeGuidance(-1.0), 2)
@@ -142,7 +147,9 @@ def test_guidance_reaches_proposal_chain_and_denoising(conditional) -> None:
     assert (proposed[0] - proposed[1]).abs().max() > 1e-3
     x_0 = plain.levels[-1]
     denoised = [
-        Generation(Langevin(0), guidance).denoise(energy, schedule, x_0, torch.full((4,), 2))
+        Generation(Langevin(0), guidance).denoise(
+            Networks(energy, initializer, schedule), x_0, torch.full((4,), 2)
+        )
         for guidance in (
             ClassifierFreeGuidance(-1.0),
             ClassifierFreeGuidance(0.0),
@@ -159,7 +166,7 @@ def test_samples_carry_no_graph(conditional) -> None:
     energy, initializer = conditional
     label = torch.tensor([0, -1])
     draw = Draw(label, _noise(2))
-    out = Generation(Langevin(1)).sample(energy, initializer, CosineSchedule(), draw)
+    out = Generation(Langevin(1)).sample(Networks(energy, initializer, CosineSchedule()), draw)
     assert not out.x.requires_grad and not any(x.requires_grad for x in out.levels)
     assert all(p.grad is None for network in conditional for p in network.parameters())
 

@@ -13,6 +13,7 @@ from modules.core.noise import Noise
 from modules.energies.mlp import MLPEnergy
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
+from modules.methods.networks import Networks
 from modules.samplers.langevin import Langevin
 from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation
@@ -59,7 +60,8 @@ def test_free_pixels_follow_the_conditional_law(level: int) -> None:
     generation = Generation(Langevin(1000, step_factor=factor))
     label = torch.full((count,), -1)
     known = Known(image, mask)
-    x_s = generation.descend(ENERGY, CopyInitializer((3,)), c, x_t, label, _noise(count), known)
+    networks = Networks(ENERGY, CopyInitializer((3,)), CosineSchedule())
+    x_s = generation.descend(networks, c, x_t, label, _noise(count), known)
     assert torch.equal(x_s[:, 0], image[:, 0])
     y = x_s * c.y_scale[:, None]
     expected, covariance = _conditioned(mean, precision, y[:, 0])
@@ -115,7 +117,7 @@ def _sample(networks, mask: Tensor | None, shared: bool = True, image: Tensor | 
     known = None if mask is None else Known(image, mask.expand(4, 3))
     label = torch.tensor([0, -1, 2, 1])
     draw = Draw(label, _noise(4), known=known)
-    return image, generation.sample(*networks, CosineSchedule(), draw)
+    return image, generation.sample(Networks(*networks, CosineSchedule()), draw)
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -12,6 +12,7 @@ from modules.core.checks import ConfigurationError
 from modules.core.noise import Noise
 from modules.energies.analytic import GaussianEnergy
 from modules.initializers.own import OwnProposal
+from modules.methods.networks import Networks
 from modules.samplers.adjusted_langevin import AdjustedLangevin
 from modules.samplers.hamiltonian import Hamiltonian
 from modules.samplers.langevin import Langevin
@@ -86,9 +87,9 @@ def test_samples_have_the_posterior_of_a_gaussian(name):
     )
     generation = Generation(AdjustedLangevin(5, step_factor=0.5))
     own = OwnProposal(SHAPE, limit=None)
-    x_0 = generation.sample(ENERGY, own, SCHEDULE, draw).levels[-1]
+    x_0 = generation.sample(Networks(ENERGY, own, SCHEDULE), draw).levels[-1]
     exact = Hamiltonian(40, 5, num_warmup=60)
-    x = generation.settle(ENERGY, SCHEDULE, exact, x_0, draw).flatten(1)
+    x = generation.settle(Networks(ENERGY, own, SCHEDULE), exact, x_0, draw).flatten(1)
     mean, covariance = _posterior(map, b[0].flatten())
     error = (covariance.diagonal() / count).sqrt()
     assert ((x.mean(0) - mean).abs() < 4 * error).all(), (x.mean(0) - mean) / error
@@ -107,11 +108,11 @@ def test_the_walk_alone_goes_that_way_and_a_row_is_a_function_of_itself():
         torch.full((count,), -1), sample_noise(0, torch.arange(count), torch.float64), None, None, measured
     )
     generation, own = Generation(Langevin(20, step_factor=0.5)), OwnProposal(SHAPE, limit=None)
-    x = generation.sample(ENERGY, own, SCHEDULE, draw).x
+    x = generation.sample(Networks(ENERGY, own, SCHEDULE), draw).x
     # of the posterior's 0.15, from the prior's -0.08
     assert 0 < float(map(x).mean()) < 0.2 and float(map(MEAN[None]).mean()) < -0.05
     part = draw.take(torch.tensor([7, 3]))
-    alone = generation.sample(ENERGY, own, SCHEDULE, part).x
+    alone = generation.sample(Networks(ENERGY, own, SCHEDULE), part).x
     torch.testing.assert_close(alone, x[[7, 3]], rtol=1e-9, atol=1e-9)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from modules.energies.mlp import MLPEnergy
 from modules.guidance.classifier_free import ClassifierFreeGuidance
 from modules.initializers.mlp import MLPInitializer
+from modules.methods.networks import Networks
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
 from modules.sampling.draw import Draw, Start
@@ -42,7 +43,7 @@ def networks() -> tuple[MLPEnergy, MLPInitializer]:
 def _all(networks, seed: int = 5, batch_size: int = NUM, labels: Tensor | None = LABELS) -> Tensor:
     """x and every level, (8, NUM, 1, 2, 3)."""
     draw = Draw.of_seed(seed, NUM, labels, dtype=torch.float64)
-    out = sample(GENERATION, *networks, SCHEDULE, draw, RUNTIME, batch_size)
+    out = sample(GENERATION, Networks(*networks, SCHEDULE), draw, RUNTIME, batch_size)
     return torch.stack([out.x, *out.levels])
 
 
@@ -57,7 +58,7 @@ def test_any_division_of_the_indices(networks, num_processes: int) -> None:
     seen, draw = [], Draw.of_seed(5, NUM, LABELS, dtype=torch.float64)
     for rank in range(num_processes):
         mine = torch.arange(NUM)[rank::num_processes]
-        batches = sample_batches(GENERATION, *networks, SCHEDULE, draw, mine, RUNTIME, 2)
+        batches = sample_batches(GENERATION, Networks(*networks, SCHEDULE), draw, mine, RUNTIME, 2)
         for index, drawn in batches:
             torch.testing.assert_close(drawn.x, whole[0, index], rtol=1e-10, atol=1e-10)
             seen += index.tolist()
@@ -69,7 +70,13 @@ def test_each_level_of_each_batch_is_told(networks) -> None:
     told, draw = [], Draw.of_seed(5, NUM, LABELS, dtype=torch.float64)
     for number, _ in enumerate(
         sample_batches(
-            GENERATION, *networks, SCHEDULE, draw, torch.arange(NUM), RUNTIME, 4, each=lambda: told.append(1)
+            GENERATION,
+            Networks(*networks, SCHEDULE),
+            draw,
+            torch.arange(NUM),
+            RUNTIME,
+            4,
+            each=lambda: told.append(1),
         ),
         start=1,
     ):
@@ -82,7 +89,10 @@ def test_each_level_of_each_batch_is_told(networks) -> None:
 
 def test_fewer_images_are_the_first_ones(networks) -> None:
     few = sample(
-        GENERATION, *networks, SCHEDULE, Draw.of_seed(5, 3, LABELS[:3], dtype=torch.float64), RUNTIME
+        GENERATION,
+        Networks(*networks, SCHEDULE),
+        Draw.of_seed(5, 3, LABELS[:3], dtype=torch.float64),
+        RUNTIME,
     )
     torch.testing.assert_close(few.x, _all(networks)[0, :3], rtol=1e-10, atol=1e-10)
 

@@ -12,6 +12,7 @@ from modules.energies.normalized import NormalizedEnergy
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
 from modules.initializers.own import OwnProposal
+from modules.methods.networks import Networks
 from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.cosine import CosineSchedule
 from modules.schedules.forward import posterior_mean
@@ -26,7 +27,7 @@ C = SCHEDULE.transition(torch.tensor([1]), torch.float64)
 
 
 def _score(score, x=X, seed=0, initializer=None):
-    return score(ENERGY, initializer or ExactProposal(), SCHEDULE, x, seed)
+    return score(Networks(ENERGY, initializer or ExactProposal(), SCHEDULE), x, seed)
 
 
 def _distance(x_s, t):
@@ -65,9 +66,9 @@ def test_at_a_cleanest_level_that_is_noisy():
     variance = c.alpha_s**2 * VARIANCE + c.sigma_s**2
     away = c.alpha_s * (X - MEAN)
     constant = (2 * torch.pi * c.y_scale**2 * variance).log().sum()
-    energy = EnergyScore()(ENERGY, ExactProposal(), schedule, X) / c.energy_scale
+    energy = EnergyScore()(Networks(ENERGY, ExactProposal(), schedule), X) / c.energy_scale
     torch.testing.assert_close(energy, 0.5 * ((away**2 / variance).sum(1) + constant))
-    slope = GradientNormScore()(ENERGY, ExactProposal(), schedule, X) / c.energy_scale
+    slope = GradientNormScore()(Networks(ENERGY, ExactProposal(), schedule), X) / c.energy_scale
     torch.testing.assert_close(slope, (away / (variance * c.y_scale)).norm(dim=1))
 
 
@@ -87,7 +88,7 @@ def test_the_denoising_error_is_of_noisy_images():
     """x_t = √ᾱ_t x + σ̄_t ε with an ε for each draw that all images, and all levels, share."""
     reading = Reading()
     x = torch.linspace(-1, 1, 6000, dtype=torch.float64).reshape(3, 2000)
-    DenoisingScore((1, 4), num_noises=3)(ENERGY, reading, SCHEDULE, x)
+    DenoisingScore((1, 4), num_noises=3)(Networks(ENERGY, reading, SCHEDULE), x)
     assert sorted(reading.read) == [2, 5]
     noises = []
     for t, images in reading.read.items():
@@ -142,10 +143,10 @@ def test_bad_arguments_and_what_a_run_lacks():
     with pytest.raises(ConfigurationError, match="levels must hold at least one level"):
         DenoisingScore(())
     with pytest.raises(ConfigurationError, match=r"must be levels 0\.\.5, got 6"):
-        NoisyEnergyScore((6,)).check(ENERGY, ExactProposal(), SCHEDULE)
+        NoisyEnergyScore((6,)).check(Networks(ENERGY, ExactProposal(), SCHEDULE))
     with pytest.raises(ConfigurationError, match="needs a trained initializer"):
-        DenoisingScore().check(ENERGY, CopyInitializer((2,)), SCHEDULE)
-    DenoisingScore().check(ENERGY, MLPInitializer((2,), width=8), SCHEDULE)
+        DenoisingScore().check(Networks(ENERGY, CopyInitializer((2,)), SCHEDULE))
+    DenoisingScore().check(Networks(ENERGY, MLPInitializer((2,), width=8), SCHEDULE))
 
 
 def test_typicality_is_the_distance_from_what_is_usual() -> None:
@@ -153,14 +154,14 @@ def test_typicality_is_the_distance_from_what_is_usual() -> None:
     torch.manual_seed(0)
     energy = NormalizedEnergy(GaussianEnergy((2,), 0.0, 0.5)).double()
     schedule, x = ContinuousSchedule(), torch.tensor([[0.0, 0.0], [0.5, 0.5], [3.0, 3.0]]).double()
-    plain = LikelihoodScore(0.2)(energy, OwnProposal((2,)), schedule, x)
+    plain = LikelihoodScore(0.2)(Networks(energy, OwnProposal((2,)), schedule), x)
     score = TypicalityScore(0.2)
     with pytest.raises(ConfigurationError, match="fit it to data"):
-        score(energy, OwnProposal((2,)), schedule, x)
-    score.fit(energy, OwnProposal((2,)), schedule, x[1:2].repeat(5, 1))
-    values = score(energy, OwnProposal((2,)), schedule, x)
+        score(Networks(energy, OwnProposal((2,)), schedule), x)
+    score.fit(Networks(energy, OwnProposal((2,)), schedule), x[1:2].repeat(5, 1))
+    values = score(Networks(energy, OwnProposal((2,)), schedule), x)
     torch.testing.assert_close(values, (plain - plain[1]).abs())
     assert values[0] > 0.1 and plain[0] < plain[1]
     given = TypicalityScore(0.2, entropy=float(plain[2]))
-    given.fit(energy, OwnProposal((2,)), schedule, x)
-    assert given(energy, OwnProposal((2,)), schedule, x)[2] < 1e-9
+    given.fit(Networks(energy, OwnProposal((2,)), schedule), x)
+    assert given(Networks(energy, OwnProposal((2,)), schedule), x)[2] < 1e-9

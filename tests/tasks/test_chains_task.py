@@ -51,7 +51,8 @@ def test_it_writes_figures_that_no_batch_size_changes(tiny_run, tmp_path, capsys
 
 @pytest.mark.parametrize("start", ["noise", "samples"])
 def test_other_starts_and_the_ladder(tiny_run, tmp_path, start):
-    along = ["--along", "ladder"] if start == "samples" else ["--set", "chains/Langevin.step_factor=2.0"]
+    longer = ["--sampler", "Langevin", "--set", "chains/Langevin.step_factor=2.0"]
+    along = ["--along", "ladder"] if start == "samples" else longer
     written = _chains(tiny_run, tmp_path / "out", "--start", start, *along)
     wanted = [5, 4, 3, 2, 1, 0] if start == "samples" else [0]
     assert [level["level"] for level in written["levels"]] == wanted
@@ -60,6 +61,17 @@ def test_other_starts_and_the_ladder(tiny_run, tmp_path, start):
     ):  # the setting reaches the chains: a first step's noise is twice as long, its drift four times
         plain = _chains(tiny_run, tmp_path / "plain", "--start", start)["levels"][0]["displacement"]
         assert 2 <= written["levels"][0]["displacement"][1] / plain[1] <= 4
+
+
+def test_the_run_s_own_sampler_unless_another_is_asked_for(tiny_run, tmp_path, capsys):
+    """That of training, with the steps between two records; the figures say by what they are."""
+    own = _chains(tiny_run, tmp_path / "own")
+    assert own["sampler"]["class"] == "Langevin" and own["sampler"]["num_steps"] == 1
+    assert "chains by Langevin(num_steps=1)" in capsys.readouterr().out
+    named = _chains(tiny_run, tmp_path / "named", "--sampler", "Langevin")
+    assert named["levels"] == own["levels"]
+    shorter = _chains(tiny_run, tmp_path / "shorter", "--set", "Langevin.step_factor=0.5")
+    assert shorter["sampler"]["step_factor"] == 0.5 and shorter["levels"] != own["levels"]
 
 
 def test_chains_of_an_exact_sampler_tell_their_acceptance(tiny_run, tmp_path, capsys):
