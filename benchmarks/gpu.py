@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import re
 import shlex
 import signal
 import subprocess
@@ -117,7 +116,6 @@ def run(command: str, seconds: float) -> tuple[str, bool]:
         [sys.executable, *shlex.split(command)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
         cwd=Path(__file__).parents[1],
         start_new_session=True,  # its own processes end with it
     )
@@ -128,7 +126,7 @@ def run(command: str, seconds: float) -> tuple[str, bool]:
         os.killpg(process.pid, signal.SIGKILL)
         said, _ = process.communicate()
         end = f"\nstopped: its {seconds:.0f} s were over"
-    lines = [re.split(r"\r", line)[-1] for line in said.splitlines()]
+    lines = [line.split("\r")[-1] for line in said.decode(errors="replace").split("\n")]  # bars as they ended
     shown = "\n".join([line for line in lines if line.strip()][-30:])
     return f"{shown}{end}\n{time.monotonic() - began:.0f} s", not end
 
