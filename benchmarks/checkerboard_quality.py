@@ -44,7 +44,7 @@ def _measure(arguments: argparse.Namespace) -> None:
             step = training.num_steps_done
             place = {"seed": seed, "step": step, "seconds": round(seconds, 1)}
             guidance = trainer.generation.guidance
-            for walk, drawn in progress.walks(trainer, training, guidance, arguments.num, labels):
+            for walk, [drawn] in progress.walks(trainer, training, guidance, arguments.num, labels):
                 progress.record(arguments, FIGURES, judge(drawn.x), {**place, "walk": walk})
                 if arguments.pictures:
                     arguments.pictures.mkdir(parents=True, exist_ok=True)

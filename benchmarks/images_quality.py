@@ -56,7 +56,7 @@ def _measure(arguments: argparse.Namespace) -> None:
         for training, seconds in progress.train(trainer, arguments.every):
             figures = {"floor": floor, "cpu_seconds": time.process_time() - began}
             place = {"seed": seed, "step": training.num_steps_done, "seconds": round(seconds, 1)}
-            for walk, drawn in progress.walks(trainer, training, guidance, arguments.num, labels):
+            for walk, [drawn] in progress.walks(trainer, training, guidance, arguments.num, labels):
                 figures["distance"] = frechet_distance(*_moments(extract, drawn.x), *real)
                 progress.record(arguments, FIGURES, figures, {**place, "walk": walk})
                 if arguments.grid:

@@ -80,6 +80,7 @@ VARIANTS = {
     "without the exact ends": Variant(("UNetEnergy.data_var=None",)),
     "residual network": Variant(_SMOOTH_RESNET),
     "MLP": Variant(_MLP),
+    "AdamW in place of Muon": Variant(("Muon.smallest=1000000",)),  # no matrix is so large
     "chains of K = 1": Variant(("LANGEVIN_STEPS=1",)),
     "chains of K = 10": Variant(("LANGEVIN_STEPS=10",)),
     "CDRL, a network proposes": Variant((), 0.5, "gin/cdrl_digits.gin", ("6,10,0.7", "6,0,0.7")),

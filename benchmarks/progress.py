@@ -21,6 +21,8 @@ from modules.sampling.indexed import sample
 from modules.training.state import Training
 from modules.training.trainer import Trainer
 
+_APART = 1_000_003  # between the seeds of one run's draws
+
 
 def parser(description: str, num: int) -> argparse.ArgumentParser:
     """The options that every quality benchmark has."""
@@ -63,9 +65,14 @@ def train(trainer: Trainer, every: int) -> Iterator[tuple[Training, float]]:
 
 
 def walks(
-    trainer: Trainer, training: Training, guidance: Guidance, num: int, labels: Tensor | None
-) -> Iterator[tuple[str, Sampled]]:
-    """Samples of the averaged weights: the configured walk, and the proposals' alone (K = 0).
+    trainer: Trainer,
+    training: Training,
+    guidance: Guidance,
+    num: int,
+    labels: Tensor | None,
+    draws: int = 1,
+) -> Iterator[tuple[str, list[Sampled]]]:
+    """Samples of the averaged weights, `draws` times: the configured walk, and the proposals' alone (K = 0).
 
     The proposals of an initializer network end without the denoising step, which is the energy's.
     """
@@ -76,9 +83,9 @@ def walks(
     if "initializer" in training.networks or isinstance(initializer, OwnInitializer):
         factor = configured.denoise_factor if isinstance(initializer, OwnInitializer) else 0.0
         made["proposals"] = Generation(Langevin(num_steps=0), guidance, denoise_factor=factor)
-    draw = Draw.of_seed(trainer.seed, num, labels)
+    drawn = [Draw.of_seed(trainer.seed + k * _APART, num, labels) for k in range(draws)]
     for name, generation in made.items():
-        yield name, sample(generation, networks, draw, trainer.runtime)
+        yield name, [sample(generation, networks, draw, trainer.runtime) for draw in drawn]
 
 
 def print_head(seed: int, names: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ from modules.schedules.cosine import CosineSchedule
 from modules.storage import checkpoints
 from modules.training.ema import EMA
 from modules.training.guards import Guard, RaiseOnDivergence, Rollback, SkipStep
+from modules.training.muon import Muon
 from modules.training.optimizers import AdamW, Optimizer
 from modules.training.state import Training
 from tests.contracts import each, small_networks
@@ -46,7 +47,7 @@ DATA: dict[type, Callable[[bool], Data]] = {  # with labels or without
         TensorDataset(*Digits(10).open().rows(torch.arange(1000))), (1, 8, 8), 10 if labels else 0, (-1, 1)
     ),
 }
-OPTIMIZERS: dict[type, Callable[[float], Optimizer]] = {AdamW: AdamW}  # of a learning rate
+OPTIMIZERS: dict[type, Callable[[float], Optimizer]] = {AdamW: AdamW, Muon: Muon}  # of a learning rate
 GUARDS: dict[type, Callable[[], Guard]] = {
     RaiseOnDivergence: RaiseOnDivergence,
     SkipStep: lambda: SkipStep(max_skips=2),

@@ -153,7 +153,7 @@ def test_the_network_of_the_page_on_one_energy(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     Path("my_denoiser.py").write_text(block, encoding="utf-8")
     words = shlex.split(command.replace("\\\n", " "))[3:]
-    small = ["NUM_STEPS=1", "energy/AdamW.warmup_steps=0", "BATCH_SIZE=4", "Trainer.sample_every=0"]
+    small = ["NUM_STEPS=1", "energy/Muon.warmup_steps=0", "BATCH_SIZE=4", "Trainer.sample_every=0"]
     small += ["Evaluation.every=0", "Trainer.best=None", "LANGEVIN_STEPS=1", "RECOVERY_START=0"]
     assert launch.main([*words, *(word for setting in small for word in ("--set", setting))]) == 0
     assert runs.load("runs/denoiser", trust_imports=True).generate(2).x.isfinite().all()

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = exports(
         "best": "Best",
         "ema": "EMA",
         "guards": "Guard RaiseOnDivergence Rollback SkipStep",
+        "muon": "Muon",
         "optimizers": "AdamW Optimizer",
         "state": "Training",
         "trainer": "Trainer",

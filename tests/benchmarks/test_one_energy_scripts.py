@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from benchmarks import images_quality, one_energy_parts
+from benchmarks import digits_quality, images_quality, one_energy_parts
 from tests.tiny import ONE
 
 torch.set_num_threads(1)
@@ -19,7 +19,7 @@ SMALL = (
     "MLPEnergy.width=8",
     "MLPEnergy.depth=1",
     "BATCH_SIZE=8",
-    "energy/AdamW.warmup_steps=0",
+    "energy/Muon.warmup_steps=0",
 )
 
 
@@ -63,3 +63,24 @@ def test_an_unknown_variant_is_refused(capsys):
     with pytest.raises(SystemExit):
         one_energy_parts.main(["--only", "nothing"])
     assert "invalid choice: 'nothing'" in capsys.readouterr().err
+
+
+def test_figures_of_several_draws_are_their_means(judge, tmp_path, capsys, monkeypatch):
+    """The first draw is that of one; the others are others."""
+    seen: list[torch.Tensor] = []
+
+    def judged(x, labels):
+        seen.append(x)
+        return {**judge(x, labels), "fid": float(len(seen))}
+
+    monkeypatch.setattr(digits_quality.Judge, "fit", lambda: judged)
+    judged.recognised_real = judge.recognised_real
+    (tmp_path / "one.gin").write_text(ONE)
+    words = ["--gin", str(tmp_path / "one.gin"), "--num", "20", "--json", str(tmp_path / "rows.jsonl")]
+    assert digits_quality.main(words) == 0 == digits_quality.main([*words, "--draws", "2"])
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [row["fid"] for row in rows] == [1, 2, 3.5, 5.5]
+    chain, _, again, other, *_ = seen
+    assert torch.equal(chain, again) and (chain - other).abs().max() > 0.1
+    assert digits_quality.main([*words, "--draws", "0"]) == 2
+    assert "--draws must be" in capsys.readouterr().err
