@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from modules.contracts.faults import calling, check_tensor
 from modules.core.checks import ConfigurationError, DataError
 from modules.core.noise import Noise
 from modules.data.base import Examples
@@ -112,11 +113,12 @@ def scores(
     """The scores of images (n, *shape), batch after batch, float64 on the CPU.
 
     Raises:
-        DataError: a score that isn't finite.
+        DataError: a score that isn't finite. ConfigurationError: one that isn't (n,), or a class that fails.
     """
     for part in images.split(batch_size):
-        with runtime.autocast():
+        with runtime.autocast(), calling():
             values = score(networks, part.to(runtime.device), seed)
+        check_tensor(f"{type(score).__name__}.__call__", values, (len(part),))
         if not bool(values.isfinite().all()):
             raise DataError(f"{type(score).__name__} gave a number that is not finite")
         yield values.double().cpu()

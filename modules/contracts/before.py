@@ -14,6 +14,7 @@ from modules.contracts.networks import (
     check_energy,
     check_guidance,
     check_initializer,
+    check_level_law,
     check_sampler,
     noisy,
     untouched,
@@ -23,11 +24,13 @@ from modules.contracts.signatures import check_signatures
 from modules.core.checks import ConfigurationError
 from modules.core.types import Transition
 from modules.energies.base import Energy
+from modules.losses.levels import LevelLaw
 from modules.methods.base import Method
 from modules.methods.networks import Networks
 from modules.runtime.runtime import Runtime
 from modules.samplers.base import Sampler
 from modules.sampling.generation import Generation
+from modules.schedules.score import ScoreSchedule
 
 _ROWS = 4
 
@@ -58,6 +61,9 @@ def check_training(
     x, label = images[:_ROWS].to(runtime.device, dtype), labels[:_ROWS, 0].to(runtime.device)
     if method.energy.num_classes == 0:
         label = torch.full_like(label, -1)
+    if isinstance(method.schedule, ScoreSchedule):
+        for law in (part for part in parts(method) if isinstance(part, LevelLaw) and is_own(part)):
+            check_level_law(law, method.schedule, x)
     samplers = [part for part in parts(method) if isinstance(part, Sampler)]
     _check_networks(method.models(), generation, samplers, x, label, runtime, fresh)
 

@@ -20,7 +20,9 @@ from modules.guidance.base import Guidance
 from modules.guidance.none import NoGuidance
 from modules.guidance.proposal import proposal_mean
 from modules.initializers.base import Initializer
+from modules.losses.levels import LevelLaw
 from modules.samplers.base import Sampler
+from modules.schedules.score import ScoreSchedule
 
 _NEAR = 0.05  # of what is computed twice, in any precision
 
@@ -142,6 +144,20 @@ def check_sampler(
             )
         if free is not None and not torch.equal(chain.y, start):
             raise told(who, "other y where free is 0", "y as it was given there: multiply each move by free")
+
+
+def check_level_law(law: LevelLaw, schedule: ScoreSchedule, x: Tensor) -> None:
+    """λ (b,), between the ladder's ends."""
+    with calling():
+        logsnr = law.draw(schedule, _noise(x))
+    who = f"{type(law).__name__}.draw"
+    check_tensor(who, logsnr, (len(x),))
+    check_finite(who, logsnr)
+    low, high = float(logsnr.min()), float(logsnr.max())
+    if low < schedule.logsnr_min - _NEAR or high > schedule.logsnr_max + _NEAR:
+        raise told(
+            who, f"λ from {low:.3g} to {high:.3g}", f"{schedule.logsnr_min:g} to {schedule.logsnr_max:g}"
+        )
 
 
 def _noise(x: Tensor) -> Noise:

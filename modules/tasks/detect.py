@@ -149,10 +149,12 @@ def _check_scope(option: str, component: str) -> None:
 
 
 def _check_score(name: str, trained: Run) -> None:
+    from modules.contracts.signatures import check_signatures
     from modules.core.checks import check_instance
     from modules.scores.base import Score
 
     check_instance(f"--score {name}", trained.parts[name], Score)
+    check_signatures(trained.parts[name])
     trained.parts[name].check(trained.networks)
 
 

@@ -16,6 +16,9 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from modules.analysis.detection import scores
+from modules.contracts.networks import check_level_law
+from modules.contracts.signatures import check_signatures
 from modules.core.checks import UserError
 from modules.core.tensors import expand_as, norm_per_sample, rms_per_sample
 from modules.core.types import Batch, Chain, LossOutput
@@ -25,12 +28,15 @@ from modules.energies.image import NetworkEnergy
 from modules.guidance.none import NoGuidance
 from modules.initializers.base import Initializer
 from modules.initializers.residual import NetworkInitializer
+from modules.losses.levels import LevelLaw
 from modules.losses.likelihood import RecoveryLikelihoodLoss
 from modules.methods.recovery import RecoveryLikelihood
 from modules.runtime.runtime import Runtime
 from modules.samplers.base import Sampler
 from modules.sampling.generation import Generation
+from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.cosine import CosineSchedule
+from modules.scores.base import Score
 from modules.training.optimizers import AdamW
 from modules.training.trainer import Trainer
 
@@ -296,3 +302,38 @@ def test_where_there_are_no_labels_nothing_need_take_any(tmp_path: Path) -> None
     assert (Batch(x).label == -1).all() and Batch(x).label.shape == (4,)
     c = CosineSchedule().transition(torch.tensor([1, 2, 3, 6]))
     assert torch.equal(trained.method.energy(x, c, label=None), trained.method.energy(x, c))
+
+
+class MyScore(Score):
+    def __call__(self, networks, x, seed=0):
+        return x.flatten(1).mean(1, keepdim=True)
+
+
+class MyFormerScore(Score):
+    def __call__(self, energy, initializer, schedule, x, seed=0):
+        return x.flatten(1).mean(1)
+
+
+class MyLaw(LevelLaw):
+    def draw(self, schedule, noise):
+        return 40 * noise.uniform("level")
+
+
+def _listed() -> list[str]:
+    return [_plain(row) for row in PAGE.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_score_s_faults_are_lines_of_the_page() -> None:
+    networks = _trainer({}).method.models()
+    with pytest.raises(UserError) as caught:
+        list(scores(MyScore(), networks, IMAGES, Runtime(trackers=())))
+    assert any(_plain(f"`{caught.value}`") in row for row in _listed())
+    with pytest.raises(UserError) as caught:
+        check_signatures(MyFormerScore())
+    assert any(_plain(f"`{caught.value}`") in row for row in _listed())
+
+
+def test_a_law_of_levels_beyond_the_ladder_is_a_line_of_the_page() -> None:
+    with pytest.raises(UserError) as caught:
+        check_level_law(MyLaw(), ContinuousSchedule(), IMAGES)
+    assert any(_plain(f"`{caught.value}`") in row for row in _listed())
