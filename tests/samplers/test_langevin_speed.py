@@ -106,7 +106,7 @@ def test_a_chain_to_be_compiled_takes_the_same_steps() -> None:
         with torch.compiler.set_stance("force_eager"):
             ends.append(sampler.sample(potential, y, transition.step_size, noise, free))
     for got, wanted in zip(vars(ends[1]).values(), vars(ends[0]).values(), strict=True):
-        assert torch.equal(got, wanted) if isinstance(wanted, torch.Tensor) else got is wanted
+        assert torch.equal(got, wanted) if isinstance(wanted, torch.Tensor) else got == wanted
 
 
 def test_an_unknown_way_to_compile_is_named() -> None:
