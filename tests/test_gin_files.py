@@ -169,7 +169,7 @@ def _write_parquet(path: Path, source: str) -> None:
 
 
 def test_a_recipe_takes_the_data_of_another():
-    """Such as one energy, or T1k, of a set that has no file of its own: the later file has the last word."""
+    """Such as T1k of a set that has no file of its own: the later file has the last word."""
     built = config.load([ROOT / "gin/drl_t1k_cifar10.gin", ROOT / "gin/data/celeba64.gin"])
     with torch.device("meta"):
         energy = built.value("OneEnergy.energy")
