@@ -112,7 +112,8 @@ def at_level(
         return (x - expand_as(transition.sigma_s**2, x) * slope) / expand_as(transition.alpha_s, x)
 
     y = first = scale * x_s
-    sampler, step_size = sampler.at(transition), transition.step_size
+    sampler = (sampler.untied() if x_t is None else sampler).at(transition)
+    step_size = transition.step_size
     shown = sorted({round(i * num_records / max(1, num_frames - 1)) for i in range(num_frames)})
     energies, displacements, frames = [potential(y)], [torch.zeros_like(transition.step_size)], [x_s]
     accepted: list[Tensor] = []

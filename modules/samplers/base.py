@@ -80,6 +80,10 @@ class Sampler(ABC):
             ) from fault
         return other
 
+    def untied(self) -> Sampler:
+        """This sampler for a level's marginal, wider in places than the conditionals that it was set for."""
+        return self
+
     def settled(self) -> Sampler:
         """This sampler without a warm-up, to go on from a chain of its own at its step size."""
         return self

@@ -107,6 +107,11 @@ class Langevin(Sampler):
         kept = (self.compile, self.max_drift, self.clamp, self.corrected)
         return Langevin(num_steps, self.noise_scale, factor, *kept)
 
+    def untied(self) -> Langevin:
+        """Without the correction: where the law is far wider than a step, so little noise would cool it."""
+        kept = (self.compile, self.max_drift, self.clamp)
+        return Langevin(self.num_steps, self.noise_scale, self.step_factor, *kept) if self.corrected else self
+
     @torch.no_grad()
     def sample(
         self,

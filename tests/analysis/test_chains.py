@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -58,6 +60,19 @@ def test_a_chain_started_in_its_law_is_stable():
     assert chains.displacement[0].abs().max() == 0
     far = chains.displacement[100:].square().mean() * 2  # E|y - y⁰|²
     assert float(far) == pytest.approx(float((v + stationary).sum()), rel=0.15)
+
+
+def test_what_keeps_a_conditional_s_width_does_not_cool_a_marginal():
+    """The law is as with noise of full strength: v/(1 - m²s²/4v), not (1 - m²/4) times that."""
+    _, noise, c, label = _setting(64, 3)
+    _, v = _law(c)
+    c = dataclasses.replace(c, step_size=torch.full_like(c.step_size, float((v.min() / 2) ** 0.5)))
+    x_s, _ = starts(data(noise), c, noise)
+    sampler = Langevin(10, step_factor=1.0, corrected=True)
+    chains = at_level(GENERATION, ENERGY, sampler, c, x_s, None, label, noise, 200)
+    stationary = v / (1 - 0.5 * v.min() / v / 4)
+    expected = 0.5 * (2 * torch.pi * v).log().sum() + 0.5 * (stationary / v).sum()
+    assert float(chains.energy[100:].mean()) == pytest.approx(float(expected), abs=0.05)
 
 
 def test_a_step_size_beyond_stability_is_unstable():
