@@ -133,7 +133,7 @@ class Generation:
         return sampler.at(first).sample(potential, scale * x_0, first.step_size, noise, free).y / scale
 
     def denoise(self, networks: Networks, x_0: Tensor, label: Tensor, known: Known | None = None) -> Tensor:
-        """x̂ = (x_0 + r σ̄_0² ∇_{x_0}[f(y_scale x_0)/s_1²]) / √ᾱ_0 (spec §6); what is known, as it is."""
+        """x̂ = (x_0 + r σ̄_0² ∇[f(y_scale x_0)/s_1²]) / √ᾱ_0, ∇ in x_0 (spec §6); what is known, as it is."""
         first = networks.schedule.transition(torch.ones_like(label), x_0.dtype)
         if self.denoise_factor > 0:
             scale = expand_as(first.y_scale, x_0)

@@ -16,7 +16,10 @@ from modules.core.fingerprints import is_the_projects
 from modules.data.torch_data import TorchData
 from modules.storage import durable
 
-CONFIG, IMPORTS = "config.gin", "config.json"
+CONFIG = "config.gin"
+"""Of a run's folder: the configuration."""
+IMPORTS = "config.json"
+"""Of a run's folder: the files of components that the configuration imports."""
 _HEAD = "# written from a Trainer made in Python\n"
 _MOST_NUMBERS = 4096  # of a tensor, written out
 
