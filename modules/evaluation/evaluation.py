@@ -207,7 +207,7 @@ class Evaluator:
         mine = torch.arange(evaluation.num)[runtime.rank :: runtime.num_processes]
         size = evaluation.batch_size
         bar = level_bar(draw, len(mine), networks.schedule, size, progress and runtime.is_main)
-        batches = sample_batches(generation, networks, draw, mine, runtime, size, False, bar.update)
+        batches = sample_batches(generation, networks, draw, mine, runtime, size, (), bar.update)
         lost = 0
         stopped = False
         try:

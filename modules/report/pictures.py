@@ -68,16 +68,26 @@ def save_film(frames: Sequence[Image.Image], path: Path, smallest: int = 320) ->
     large[0].save(path, save_all=True, append_images=large[1:], duration=durations, loop=0)
 
 
-def save_samples(samples: Tensor, levels: Sequence[Tensor], path: Path) -> None:
+def shown_levels(top: int) -> list[int]:
+    """Places in x_T ... x_0, T = top, of the levels that a picture shows: all, or a few with both ends."""
+    few = min(top + 1, _MOST_LEVELS)
+    return [round(i * top / max(1, few - 1)) for i in range(few)]
+
+
+def save_samples(
+    samples: Tensor, levels: Sequence[Tensor], path: Path, chosen: Sequence[int] | None = None
+) -> None:
     """One picture of a walk: the samples at the left, some of them level by level at the right.
 
     Args:
         samples: (n, c, h, w) images in [-1, 1], or (n, d) points, shown by their first two coordinates.
         levels: x_T ... x_0, each like samples; of many a few are shown, the ends among them.
+        chosen: where levels are those of `shown_levels` already, their places.
     """
-    top, few = len(levels) - 1, min(len(levels), _MOST_LEVELS)
-    chosen = [round(i * top / max(1, few - 1)) for i in range(few)]
-    levels = [levels[i] for i in chosen]
+    if chosen is None:
+        chosen = shown_levels(len(levels) - 1)
+        levels = [levels[i] for i in chosen]
+    top = chosen[-1]
     if samples.ndim == 2:
         names = [f"level {top - i}" for i in chosen] + ["samples"]
         scatter(dict(zip(names, [*levels, samples], strict=True)), reach(samples)).save(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import torch
 from torch import Tensor
@@ -54,14 +54,15 @@ def sample_batches(
     indices: Tensor,
     runtime: Runtime,
     batch_size: int = 256,
-    keep_levels: bool = True,
+    only_levels: Collection[int] | None = None,
     each: Callable[[], object] = lambda: None,
 ) -> Iterator[tuple[Tensor, Sampled]]:
     """Samples of a Draw by their index in it, batch after batch, on the runtime's device.
 
     Args:
         indices: (m,) int64, the samples of this process.
-        keep_levels: False gives samples with x_0 alone for levels: of 1,000 of them all are a lot of memory.
+        only_levels: places in x_T ... x_0, from 0 on, of levels that are kept, beside x_0, which always is:
+            of 1,000 of them all are a lot of memory. None: all.
         each: called after each level of a batch.
 
     Yields:
@@ -76,13 +77,17 @@ def sample_batches(
         batch = draw.take(index).to(runtime.device)
         levels: list[Tensor] = []
         with runtime.autocast():
-            for x in generation.walk(networks, batch):
+            for place, x in enumerate(generation.walk(networks, batch)):
                 if runtime.signals.code:
                     raise SamplingStoppedError
-                if levels:
+                if place:
                     each()
-                levels = [*levels, x] if keep_levels else [x]
-            x = generation.denoise(networks, levels[-1], batch.labels, batch.known)
+                if only_levels is None or place in only_levels:
+                    levels.append(x)
+                last = x
+            if not levels or levels[-1] is not last:
+                levels.append(last)
+            x = generation.denoise(networks, last, batch.labels, batch.known)
         yield index, Sampled(x, levels)
 
 
@@ -93,10 +98,12 @@ def sample(
     runtime: Runtime,
     batch_size: int = 256,
     progress: bool = False,
+    only_levels: Collection[int] | None = None,
 ) -> Sampled:
     """All samples of a Draw, shared out among the processes, gathered on the CPU of each.
 
     Args:
+        only_levels: see sample_batches.
         progress: whether the first process shows a bar.
 
     Raises:
@@ -104,7 +111,9 @@ def sample(
     """
     mine = torch.arange(len(draw))[runtime.rank :: runtime.num_processes]
     bar = level_bar(draw, len(mine), networks.schedule, batch_size, progress and runtime.is_main)
-    batches = sample_batches(generation, networks, draw, mine, runtime, batch_size, each=bar.update)
+    batches = sample_batches(
+        generation, networks, draw, mine, runtime, batch_size, only_levels=only_levels, each=bar.update
+    )
     parts: list[tuple[Tensor, Tensor]] = []
     stopped = False
     try:

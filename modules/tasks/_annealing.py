@@ -128,9 +128,7 @@ def _samples(
     from modules.sampling.indexed import sample_batches
 
     draw = Draw.of_seed(arguments.seed, arguments.chains)
-    drawn = sample_batches(
-        trained.generation, trained.networks, draw, rows, trained.runtime, len(rows), False
-    )
+    drawn = sample_batches(trained.generation, trained.networks, draw, rows, trained.runtime, len(rows), ())
     x = next(drawn)[1].levels[-1]
     size = torch.full_like(x.flatten(1)[:, 0], path.width(path.num_stages))
     settling = copy.copy(sampler)

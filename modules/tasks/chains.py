@@ -241,7 +241,7 @@ def _clean(
         every = torch.arange(arguments.num) % classes if classes else torch.full((arguments.num,), -1)
         draw, which = Draw.of_seed(arguments.seed, arguments.num, every), index.cpu()
         size = arguments.batch_size
-        drawn = sample_batches(trained.generation, trained.networks, draw, which, runtime, size, False)
+        drawn = sample_batches(trained.generation, trained.networks, draw, which, runtime, size, ())
         return next(drawn)[1].x, every[which].to(runtime.device)
     examples = trained.open_data()
     rows = noise.integers("row", 0, len(examples))

@@ -12,7 +12,7 @@ from modules.data.base import Examples
 from modules.evaluation.evaluation import Evaluator
 from modules.metrics.sliced_wasserstein import sliced_wasserstein
 from modules.report.journal import read
-from modules.report.pictures import save_samples
+from modules.report.pictures import save_samples, shown_levels
 from modules.report.proposal_pictures import save_proposals
 from modules.runtime.signals import SamplingStoppedError
 from modules.sampling.draw import Draw
@@ -69,13 +69,17 @@ class Inspection:
             labels = torch.arange(self.num_samples) % classes if classes else None
             draw = Draw.of_seed(self.training.seed, self.num_samples, labels)
             try:
-                drawn = sample(self.generation, networks, draw, self.runtime, progress=True)
+                chosen = shown_levels(networks.schedule.num_levels)
+                drawn = sample(
+                    self.generation, networks, draw, self.runtime, progress=True, only_levels=chosen
+                )
             except SamplingStoppedError:  # the run is saved after its next step
                 return {}
             if not self.runtime.is_main:
                 return {}
             step, folder = self.training.num_steps_done, self.diary.folder
-            save_samples(drawn.x, drawn.levels, folder / "samples" / f"step_{step:08d}.png")
+            path = folder / "samples" / f"step_{step:08d}.png"
+            save_samples(drawn.x, drawn.levels, path, chosen)
             if self.diary.shown[0]:
                 save_proposals(*self.diary.shown, folder / "proposals" / f"step_{step:08d}.png")
             here, there = self._reference

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from modules.data.quantization import to_bytes
-from modules.report.pictures import grid, image_of, save_samples
+from modules.report.pictures import grid, image_of, save_samples, shown_levels
 
 
 def test_to_bytes_clamps_and_rounds():
@@ -49,6 +49,10 @@ def test_of_a_thousand_levels_a_few_are_shown(tmp_path):
     """The strip has the first, the last and some between, and the samples: 13 tiles, evenly darker."""
     shades = [torch.full((1, 1, 4, 4), -1 + 2 * i / 1000) for i in range(1001)]
     save_samples(torch.ones(1, 1, 4, 4), shades, tmp_path / "page.png")
+    some = shown_levels(1000)
+    assert len(some) == 12 and some[0] == 0 and some[-1] == 1000
+    save_samples(torch.ones(1, 1, 4, 4), [shades[i] for i in some], tmp_path / "some.png", some)
+    assert (tmp_path / "some.png").read_bytes() == (tmp_path / "page.png").read_bytes()
     picture = np.asarray(Image.open(tmp_path / "page.png").convert("L"))
     shown = list(dict.fromkeys(picture[picture.shape[0] // 2].tolist()))
     # the samples' own picture comes first, white; then 0 for noise, and up; 90 is the paper

@@ -65,6 +65,14 @@ def test_any_division_of_the_indices(networks, num_processes: int) -> None:
     assert sorted(seen) == list(range(NUM))
 
 
+@pytest.mark.parametrize("places", [(), (0, 3), (2, 6)])
+def test_levels_that_nobody_asked_for_are_not_kept(networks, places: tuple[int, ...]) -> None:
+    draw, whole = Draw.of_seed(5, NUM, LABELS, dtype=torch.float64), _all(networks)
+    drawn = sample(GENERATION, Networks(*networks, SCHEDULE), draw, RUNTIME, only_levels=places)
+    wanted = sorted({*places, SCHEDULE.num_levels})  # x_0 always is
+    assert torch.equal(torch.stack(drawn.levels), whole[1:][wanted]) and torch.equal(drawn.x, whole[0])
+
+
 def test_each_level_of_each_batch_is_told(networks) -> None:
     """Of 11 samples by 4, three batches of six levels; the bar has as many."""
     told, draw = [], Draw.of_seed(5, NUM, LABELS, dtype=torch.float64)
