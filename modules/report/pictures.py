@@ -81,13 +81,13 @@ def save_samples(
 
     Args:
         samples: (n, c, h, w) images in [-1, 1], or (n, d) points, shown by their first two coordinates.
-        levels: x_T ... x_0, each like samples; of many a few are shown, the ends among them.
+        levels: x_T ... x_0, each like samples; of many a few are shown, the ends among them; or none.
         chosen: where levels are those of `shown_levels` already, their places.
     """
     if chosen is None:
         chosen = shown_levels(len(levels) - 1)
         levels = [levels[i] for i in chosen]
-    top = chosen[-1]
+    top = chosen[-1] if chosen else 0
     if samples.ndim == 2:
         names = [f"level {top - i}" for i in chosen] + ["samples"]
         scatter(dict(zip(names, [*levels, samples], strict=True)), reach(samples)).save(path)

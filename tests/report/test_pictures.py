@@ -59,6 +59,14 @@ def test_of_a_thousand_levels_a_few_are_shown(tmp_path):
     assert len(set(shown) - {90}) == 12 and {0, 255} <= set(shown)
 
 
+def test_samples_without_levels_are_drawn_alone(tmp_path):
+    save_samples(torch.ones(4, 1, 4, 4), [], tmp_path / "page.png")
+    page = np.asarray(Image.open(tmp_path / "page.png").convert("L"))
+    assert set(np.unique(page).tolist()) - {90} == {255} and (page == 255).any()
+    save_samples(torch.ones(4, 2), [], tmp_path / "points.png")
+    assert (tmp_path / "points.png").stat().st_size > 500
+
+
 @pytest.mark.parametrize("num", [1, 4, 7])
 def test_the_samples_page_has_samples_and_levels(tmp_path, num):
     samples = torch.ones(num, 1, 4, 4)
