@@ -130,7 +130,9 @@ class Generation:
         if draw.known:
             free = (~draw.known.mask).to(x_0.dtype)
         noise = draw.noise.child("settling")
-        return sampler.at(first).sample(potential, scale * x_0, first.step_size, noise, free).y / scale
+        return (
+            sampler.untied().at(first).sample(potential, scale * x_0, first.step_size, noise, free).y / scale
+        )
 
     def denoise(self, networks: Networks, x_0: Tensor, label: Tensor, known: Known | None = None) -> Tensor:
         """x̂ = (x_0 + r σ̄_0² ∇[f(y_scale x_0)/s_1²]) / √ᾱ_0, ∇ in x_0 (spec §6); what is known, as it is."""

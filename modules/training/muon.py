@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from modules.core.checks import check_integer, check_number
-from modules.training.optimizers import Optimizer
+from modules.training.optimizers import Optimizer, check_adam
 
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # of an odd polynomial that takes (0, 1] near 1 in five steps
 
@@ -66,9 +66,7 @@ class Muon(Optimizer):
         check_number("Muon.matrix_lr", matrix_lr, above=0)
         check_number("Muon.momentum", momentum, low=0, below=1)
         check_integer("Muon.smallest", smallest, low=2)
-        check_number("Muon.beta1", beta1, low=0, below=1)
-        check_number("Muon.beta2", beta2, low=0, below=1)
-        check_number("Muon.eps", eps, above=0)
+        check_adam("Muon", beta1, beta2, eps)
         self.matrix_lr, self.momentum, self.smallest = matrix_lr, momentum, smallest
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
 

@@ -170,6 +170,13 @@ def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return found
 
 
+def check_adam(name: str, beta1: float, beta2: float, eps: float) -> None:
+    """Raise unless Adam's own numbers, arguments of `name`, make an average and no division by 0."""
+    check_number(f"{name}.beta1", beta1, low=0, below=1)
+    check_number(f"{name}.beta2", beta2, low=0, below=1)
+    check_number(f"{name}.eps", eps, above=0)
+
+
 @gin.register
 class AdamW(Optimizer):
     """Adam (Kingma & Ba 2015) with decoupled weight decay (Loshchilov & Hutter 2019); 0 makes it Adam.
@@ -193,9 +200,7 @@ class AdamW(Optimizer):
         end_steps: int = 0,
     ) -> None:
         super().__init__(lr, clip_norm, warmup_steps, warmup_offset, decay_steps, final_factor, end_steps)
-        check_number("AdamW.beta1", beta1, low=0, below=1)
-        check_number("AdamW.beta2", beta2, low=0, below=1)
-        check_number("AdamW.eps", eps, above=0)
+        check_adam("AdamW", beta1, beta2, eps)
         check_number("AdamW.weight_decay", weight_decay, low=0)
         self.beta1, self.beta2, self.eps, self.weight_decay = beta1, beta2, eps, weight_decay
 
