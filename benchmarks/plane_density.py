@@ -20,7 +20,7 @@ from torch import Tensor
 from benchmarks import command
 from modules import runs
 from modules.analysis.likelihood import logsnr_cleanest
-from modules.core.checks import ConfigurationError
+from modules.core.checks import ConfigurationError, check_integer
 from modules.data.points import Points
 from modules.energies.normalized import NormalizedEnergy
 from modules.report.curves import figure
@@ -73,6 +73,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _measure(arguments: argparse.Namespace) -> None:
+    check_integer("--size", arguments.size, low=2)
     run = runs.load(arguments.run)
     data, energy = run.data, run.energy
     if not isinstance(data, Points) or not isinstance(energy, NormalizedEnergy):

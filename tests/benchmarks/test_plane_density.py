@@ -60,6 +60,8 @@ def test_a_run_is_measured_and_drawn(tmp_path, capsys):
     assert picture.stat().st_size > 1000
 
 
-def test_a_run_of_pictures_is_refused(tmp_path, capsys):
-    assert plane_density.main(["--run", str(tmp_path / "nowhere")]) == 2
-    assert capsys.readouterr().err.startswith("error: ")
+@pytest.mark.parametrize(("words", "culprit"), [([], "nowhere"), (["--size", "0"], "--size")])
+def test_what_cannot_be_measured_is_one_line(tmp_path, capsys, words, culprit):
+    assert plane_density.main(["--run", str(tmp_path / "nowhere"), *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and culprit in error and error.count("\n") == 1
