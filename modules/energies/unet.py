@@ -25,6 +25,8 @@ class UNetEnergy(ImageEnergy):
         num_classes: labels 0..num_classes-1; 0: unconditional.
         form, data_var: see ImageEnergy.
         dim, dim_mults, num_blocks, attention_resolutions, groups, num_heads: see UNetLayers.
+        dropout: probability before the second convolution of a block, where losses are learned; chains and
+            all that follows training go without. E, ∇E and ∂E/∂λ share one mask.
         level_waves: radians.
 
     Raises:
@@ -43,6 +45,7 @@ class UNetEnergy(ImageEnergy):
         attention_resolutions: Sequence[int] = (16, 8),
         groups: int = 8,
         num_heads: int = 1,
+        dropout: float = 0.0,
         level_waves: float = 40.0,
     ) -> None:
         super().__init__(shape, num_classes, form, data_var)
@@ -55,6 +58,7 @@ class UNetEnergy(ImageEnergy):
             "attention_resolutions": attention_resolutions,
             "groups": groups,
             "num_heads": num_heads,
+            "dropout": dropout,
         }
         self.layers = UNetLayers()
         self.layers.build(
@@ -65,7 +69,7 @@ class UNetEnergy(ImageEnergy):
             dim_mults,
             num_blocks,
             attention_resolutions,
-            dropout=0.0,
+            dropout=dropout,
             groups=groups,
             num_heads=num_heads,
         )

@@ -269,6 +269,10 @@ def _block(
     z, pull_norm2 = normalize_film_silu(
         z, block.norm2.num_groups, block.norm2.eps, gamma * (1 + scale), beta * (1 + scale) + shift
     )
+    kept: Tensor | None = None  # dropout's mask, the same on the way back
+    if block.dropout > 0 and block.training and torch.is_grad_enabled():  # chains are without
+        kept = F.dropout(torch.ones_like(z), block.dropout)
+        z = z * kept
     z, pull_conv2 = convolve(z, block.conv2.weight, block.conv2.bias)
     pull_shortcut: Pull | None = None
     if block.shortcut is not None:
@@ -276,7 +280,8 @@ def _block(
 
     def pull(g: Tensor) -> tuple[Tensor, Tensor | None]:
         direct = g if pull_shortcut is None else pull_shortcut(g)
-        inner, in_scale, in_shift = pull_norm2(pull_conv2(g))
+        inner = pull_conv2(g)
+        inner, in_scale, in_shift = pull_norm2(inner if kept is None else inner * kept)
         inner = pull_conv1(inner)
         if resample is not None:
             inner, direct = pull_z(inner), pull_h(direct)

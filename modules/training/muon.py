@@ -35,15 +35,16 @@ def orthogonalized(matrices: Tensor) -> Tensor:
 class Muon(Optimizer):
     """Momentum with orthogonalized updates of weight matrices (Jordan et al. 2024); AdamW for the rest.
 
-    M <- μM + G, W <- W - r √max(1, rows/columns) orthogonalized(G + μM), r = matrix_lr · lr_n/lr. A kernel of
-    a convolution is the matrix of its outputs by all else. Vectors, and matrices of fewer than `smallest`
-    rows or columns (first and last layers of pictures), move as by AdamW at lr_n.
+    M <- μM + G, W <- (1 - rw)W - r √max(1, rows/columns) orthogonalized(G + μM), r = matrix_lr · lr_n/lr. A
+    kernel of a convolution is the matrix of its outputs by all else. Vectors, and matrices of fewer than
+    `smallest` rows or columns (first and last layers of pictures), move as by AdamW at lr_n.
 
     Args:
         lr: AdamW's rate; warm-up and decay apply to both.
         matrix_lr: how far a matrix moves, in its spectral norm. momentum: μ.
         smallest: the fewest rows and columns that make a matrix.
         beta1, beta2, eps: AdamW's; the others: see Optimizer.
+        weight_decay: w, of the matrices alone: it keeps spectral norms below about √max(1, rows/columns)/w.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Muon(Optimizer):
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-8,
+        weight_decay: float = 0.0,
         clip_norm: float | None = None,
         warmup_steps: int = 0,
         warmup_offset: int = 0,
@@ -67,7 +69,9 @@ class Muon(Optimizer):
         check_number("Muon.momentum", momentum, low=0, below=1)
         check_integer("Muon.smallest", smallest, low=2)
         check_adam("Muon", beta1, beta2, eps)
+        check_number("Muon.weight_decay", weight_decay, low=0)
         self.matrix_lr, self.momentum, self.smallest = matrix_lr, momentum, smallest
+        self.weight_decay = weight_decay
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
 
     def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -125,4 +129,5 @@ class _MuonAndAdamW(torch.optim.Optimizer):
         moves = orthogonalized(torch.stack(updates))
         scale = max(1.0, moves.shape[1] / moves.shape[2]) ** 0.5
         for parameter, move in zip(parameters, moves, strict=True):
+            parameter.mul_(1 - lr * self._rule.weight_decay)
             parameter.add_(move.reshape(parameter.shape), alpha=-lr * scale)

@@ -205,6 +205,35 @@ class Bare(Energy):
         return (torch.sin(self.weight * y) * transition.logsnr_s.reshape(-1, 1, 1, 1)).flatten(1).sum(1)
 
 
+def test_dropout_is_one_mask_for_value_slope_and_level_slope() -> None:
+    energy = _awake(UNetEnergy(IMAGE, 3, "product", 0.3, 8, (1, 2), 1, (8, 4), groups=4, dropout=0.4))
+    x, logsnr = _x().requires_grad_(), LOGSNR.clone().requires_grad_()
+    kept = energy(x, level(logsnr), LABEL)
+    torch.manual_seed(3)
+    slopes = energy.slopes(x, logsnr, LABEL)
+    torch.manual_seed(3)
+    value = energy(x, level(logsnr), LABEL)
+    in_x, in_level = torch.autograd.grad(value.sum(), (x, logsnr))
+    assert not torch.allclose(kept, value)  # another mask
+    for got, wanted in ((slopes.value, value), (slopes.in_x, in_x), (slopes.in_level, in_level)):
+        _close(got, wanted, 1e-12)
+
+
+@pytest.mark.parametrize("learning", [True, False])
+def test_chains_and_averages_are_without_dropout(learning: bool) -> None:
+    energy = _awake(UNetEnergy(IMAGE, 0, "product", 0.3, 8, (1, 2), 1, (), groups=4, dropout=0.4))
+    plain = UNetEnergy(IMAGE, 0, "product", 0.3, 8, (1, 2), 1, (), groups=4).double()
+    plain.load_state_dict(energy.state_dict())
+    energy.train(learning)
+    with torch.set_grad_enabled(not learning):  # what chains are made of; what is evaluated after training
+        for a, b in zip(_both(energy), _both(plain), strict=True):
+            assert torch.equal(a, b)
+
+
+def _both(energy: UNetEnergy) -> tuple[Tensor, Tensor]:
+    return energy_and_grad(energy.at(level(LOGSNR)), _x())
+
+
 def test_an_energy_with_forward_alone_has_slopes_too() -> None:
     """E = Σ λ sin(w x): ∇E = λ w cos(w x), ∂E/∂λ = Σ sin(w x), and d/dw of the slopes' sums."""
     energy, x, w = Bare(), _x(), 0.7

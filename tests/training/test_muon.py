@@ -74,6 +74,19 @@ def test_each_kind_moves_by_its_own_rule() -> None:
         assert torch.equal(getattr(network[index], name), getattr(like[index], name)), (index, name)
 
 
+def test_weight_decay_shrinks_matrices_alone() -> None:
+    network, like = _network(), _network()
+    decayed = Muon(1e-3, 0.02, weight_decay=0.5).start(network)
+    plain = Muon(1e-3, 0.02).start(like)
+    start = {name: p.detach().clone() for name, p in network.named_parameters()}
+    for each, updater in ((network, decayed), (like, plain)):
+        _gradients(each, 1)
+        updater.step(0.25)
+    for name, p in network.named_parameters():
+        share = 0.25 * 0.02 * 0.5 if name in ("1.weight", "2.weight") else 0.0
+        torch.testing.assert_close(p, like.get_parameter(name) - share * start[name])
+
+
 def test_matrices_without_a_gradient_stay() -> None:
     network = _network()
     updater = Muon().start(network)
@@ -137,6 +150,7 @@ def test_it_crosses_a_stretched_valley_that_adam_does_not() -> None:
         (lambda: Muon(beta1=1.5), ["Muon.beta1", "below 1"]),
         (lambda: Muon(beta2=-1), ["Muon.beta2", "at least 0"]),
         (lambda: Muon(eps=0), ["Muon.eps", "above 0"]),
+        (lambda: Muon(weight_decay=-0.1), ["Muon.weight_decay", "at least 0"]),
         (lambda: Muon(lr=0), ["Muon.lr", "above 0"]),
     ],
 )
