@@ -31,9 +31,9 @@ from modules.guidance.none import NoGuidance
 from modules.initializers.base import Initializer
 from modules.initializers.mlp import MLPInitializer
 from modules.initializers.own import OwnProposal
+from modules.losses.background import Background
 from modules.losses.contrast import RecoveryContrast
 from modules.losses.cooperative import CooperativeLoss, WarmStart
-from modules.losses.background import Background
 from modules.losses.levels import LadderLevels, LevelLaw, MixedLevels, UniformLevels
 from modules.losses.likelihood import RecoveryLikelihoodLoss
 from modules.losses.phase import Phase

@@ -1,4 +1,4 @@
-"""The background under the data: its law, its share of the rows, and that scores are learned of the mixture."""
+"""The background under the data: its law, its share of the rows, its weights."""
 
 from __future__ import annotations
 
