@@ -76,7 +76,7 @@ VARIANTS = {
     "scores and chains": Variant(),
     "score and chains, no level score": Variant(("OneEnergy.level_score=None",)),
     "chains alone": Variant(("OneEnergy.score=None", "OneEnergy.level_score=None"), 1),
-    "residual form": Variant(("UNetEnergy.form='residual'",)),
+    "product form": Variant(("UNetEnergy.form='product'",)),
     "without the exact ends": Variant(("UNetEnergy.data_var=None",)),
     "residual network": Variant(_SMOOTH_RESNET),
     "MLP": Variant(_MLP),

@@ -31,7 +31,6 @@ from modules.guidance.none import NoGuidance
 from modules.initializers.base import Initializer
 from modules.initializers.mlp import MLPInitializer
 from modules.initializers.own import OwnProposal
-from modules.losses.background import Background
 from modules.losses.contrast import RecoveryContrast
 from modules.losses.cooperative import CooperativeLoss, WarmStart
 from modules.losses.levels import LadderLevels, LevelLaw, MixedLevels, UniformLevels
@@ -116,7 +115,6 @@ LAWS: dict[type, Callable[[], LevelLaw]] = {
     UniformLevels: UniformLevels,
     MixedLevels: MixedLevels,
 }
-PARTS = {Background}  # of a loss's input, with a test file of its own
 MAPS: dict[type, Callable[[], LinearMap]] = {
     Downsampling: Downsampling,
     Blur: Blur,
@@ -166,10 +164,10 @@ def test_tables_are_complete() -> None:
         concrete = {k for k in public if issubclass(k, base) and not inspect.isabstract(k)}
         assert concrete == set(table), base.__name__
     public = {k for k in CLASSES if k.__module__.startswith("modules.losses.") and k.__name__[0] != "_"}
-    assert public == set(LOSSES) | set(LAWS) | PARTS | {LevelLaw, Phase}
+    assert public == set(LOSSES) | set(LAWS) | {LevelLaw, Phase}
 
 
-COMPONENTS = SINGLE.union(PARTS, LOSSES, *(table for _, table in TABLES))
+COMPONENTS = SINGLE.union(LOSSES, *(table for _, table in TABLES))
 
 
 def test_components_are_what_gin_can_configure() -> None:

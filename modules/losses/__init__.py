@@ -5,7 +5,6 @@ from modules.core.lazy import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
-        "background": "Background",
         "contrast": "RecoveryContrast",
         "cooperative": "CooperativeLoss WarmStart",
         "levels": "LadderLevels LevelLaw MixedLevels UniformLevels",

@@ -19,7 +19,6 @@ from modules.guidance.none import NoGuidance
 from modules.guidance.proposal import proposal_mean
 from modules.initializers.base import Initializer
 from modules.layers.spectral import power_iterate
-from modules.losses.background import Background
 from modules.losses.contrast import RecoveryContrast
 from modules.losses.levels import LevelLaw, MixedLevels
 from modules.losses.score import LevelScore, ScoreMatching
@@ -45,7 +44,6 @@ class OneEnergy(Method):
         score: spec §13's regression of ∇E on the noise. level_score: that of ∂U/∂λ; None: without.
         recovery: the contrast of data and chains; None: without.
         levels: the law of λ; None: MixedLevels().
-        background: what the score losses see beside the data; None: nothing.
         label_dropout: probability with which a label is hidden, for classifier-free guidance (spec §7).
 
     Raises:
@@ -79,7 +77,6 @@ class OneEnergy(Method):
         recovery: RecoveryContrast | None = None,
         levels: LevelLaw | None = None,
         label_dropout: float = 0.1,
-        background: Background | None = None,
     ) -> None:
         super().__init__(energy, initializer, schedule)
         if not isinstance(schedule, ScoreSchedule):
@@ -92,7 +89,6 @@ class OneEnergy(Method):
         check_instance("OneEnergy.level_score", level_score, (LevelScore, type(None)))
         check_instance("OneEnergy.recovery", recovery, (RecoveryContrast, type(None)))
         check_instance("OneEnergy.levels", levels, (LevelLaw, type(None)))
-        check_instance("OneEnergy.background", background, (Background, type(None)))
         check_number("OneEnergy.label_dropout", label_dropout, low=0, high=1)
         if "initializer" in self.networks():
             raise ConfigurationError(
@@ -111,7 +107,6 @@ class OneEnergy(Method):
         self.sampler, self.label_dropout = sampler, label_dropout
         self.score, self.level_score, self.recovery = score, level_score, recovery
         self.levels = MixedLevels() if levels is None else levels
-        self.background = background
         self._weights: dict[str, float] = {}
 
     def begin_step(self, step: int) -> None:
@@ -136,15 +131,14 @@ class OneEnergy(Method):
         if "score" in weights or "level" in weights:
             # ∇E on ε, ∂U/∂λ on τ
             eps = noise.normal("eps", tuple(x.shape[1:]))
-            clean, weight = (x, 1.0) if self.background is None else self.background.mix(x, noise)
-            x_level = marginal(clean, torch.sigmoid(logsnr).sqrt(), torch.sigmoid(-logsnr).sqrt(), eps)
+            x_level = marginal(x, torch.sigmoid(logsnr).sqrt(), torch.sigmoid(-logsnr).sqrt(), eps)
             slopes = self.energy.slopes(x_level, logsnr, label)
             if self.score is not None and "score" in weights:
-                losses["score"] = weight * self.score(slopes.in_x, eps, transition)
+                losses["score"] = self.score(slopes.in_x, eps, transition)
             if self.level_score is not None and "level" in weights:
                 assert isinstance(self.energy, NormalizedEnergy)
                 level_slope = self.energy.level_slope(slopes, logsnr, label)
-                losses["level"] = weight * self.level_score(level_slope, clean, eps, logsnr)
+                losses["level"] = self.level_score(level_slope, x, eps, logsnr)
 
         if self.recovery is not None and "recovery" in weights:
             # x_s⁻: the chain on p(x_s | x_t) from the energy's own proposal

@@ -20,7 +20,6 @@ from modules.energies.unet import UNetEnergy
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
 from modules.initializers.own import GaussianStep, OwnProposal
-from modules.losses.background import Background
 from modules.losses.contrast import RecoveryContrast
 from modules.losses.levels import LadderLevels, LevelLaw, UniformLevels
 from modules.losses.score import LevelScore, ScoreMatching
@@ -99,23 +98,6 @@ def _known(noise: Noise) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor
         alpha_bar,
         noise_var,
     )
-
-
-def test_scores_are_learned_of_data_and_background() -> None:
-    """Row by row the losses of what `mix` hands over, weighed; chains are of the data alone."""
-    background = Background(mass=0.3, share=0.5)
-    settings = {"recovery": RecoveryContrast(weight=3.0)}
-    out = _step(_method(**settings, background=background), 0)
-    mixed, weights = background.mix(_batch().image, _noise())
-    assert 0 < (mixed != _batch().image).any(1).sum() < COUNT
-    of_mixed = _step(_method(**settings), 0, Batch(mixed, LABEL))
-    of_data = _step(_method(**settings), 0)
-    for name in ("score_loss", "level_loss"):
-        torch.testing.assert_close(out.watch[name], weights * of_mixed.watch[name], rtol=1e-12, atol=1e-12)
-    chains = out.watch["energy_positive"] - out.watch["energy_negative"]
-    assert torch.equal(out.watch["energy_positive"], of_data.watch["energy_positive"])
-    total = out.watch["score_loss"] + 0.4 * out.watch["level_loss"] + 3 * chains
-    torch.testing.assert_close(out.losses["energy"].detach(), total.mean())
 
 
 def test_score_and_level_losses_at_recorded_noise() -> None:
