@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -41,6 +42,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, help="in place of the sizes' own")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--compile", action="store_true", help="compiled, too: minutes of compiling")
+    parser.add_argument("--cpu-time", action="store_true", help="of the process, in place of the clock's")
     parser.add_argument("--precision", choices=("no", "bf16"), default="no")
     arguments = parser.parse_args(words)
     for name in arguments.sizes:
@@ -66,7 +68,9 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, str]:
             for kind in ("denoiser", "energy", "energy, with level"):
                 key = f"{kind}, {memory}{', compiled' if compiled else ''}"
                 runs[key] = step(copy.deepcopy(energy), kind, batch, compiled, arguments.precision)
-    seconds = interleave(runs, arguments.rounds)
+    seconds = interleave(
+        runs, arguments.rounds, time.process_time if arguments.cpu_time else time.perf_counter
+    )
     base = seconds[f"denoiser, {arguments.formats[0]}"]
     rows = {"denoiser: ms": f"{1e3 * sorted(base)[len(base) // 2]:.1f}"}
     for key, found in seconds.items():

@@ -40,6 +40,9 @@ class Energy(nn.Module, ABC):
         ConfigurationError: a bad shape or number of classes.
     """
 
+    channels_last = True
+    """Whether its convolutions are fastest in this memory format on a CPU."""
+
     def __init__(self, shape: tuple[int, ...], num_classes: int = 0) -> None:
         super().__init__()
         self.shape = check_shape(f"{type(self).__name__}.shape", shape)

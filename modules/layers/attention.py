@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modules.layers.embeddings import Embedded
+from modules.layers.film_norm import normalize_film
 from modules.layers.linearized import attend, convolve
-from modules.layers.normalization import frozen_norm, normalize
+from modules.layers.normalization import frozen_norm, group_norm_as_film
 from modules.layers.precision import compute_dtype
 from modules.layers.spectral import snapshot
 from modules.layers.stages import FunctionStage, Pull, Stage
@@ -46,14 +47,16 @@ class SelfAttention(nn.Module):
 
     def linearize(self, h: Tensor) -> tuple[Tensor, Pull]:
         """The layer at h and its transposed derivative, in differentiable operations."""
-        inner, pull_norm = normalize(h, self.norm) if isinstance(self.norm, nn.GroupNorm) else (h, None)
+        inner, pull_norm = h, None
+        if isinstance(self.norm, nn.GroupNorm):
+            inner, pull_norm = normalize_film(h, *group_norm_as_film(self.norm, len(h)))
         split, pull_split = convolve(inner, self.qkv.weight, self.qkv.bias)
         mixed, pull_mixed = attend(split, self.num_heads)
         out, pull_out = convolve(mixed, self.out.weight, self.out.bias)
 
         def pull(g: Tensor) -> Tensor:
             inner = pull_split(pull_mixed(pull_out(g)))
-            return g + (inner if pull_norm is None else pull_norm(inner))
+            return g + (inner if pull_norm is None else pull_norm(inner)[0])
 
         return h + out, pull
 

@@ -24,25 +24,10 @@ def group_norm(owner: str, groups: int, channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
-def normalize(h: Tensor, layer: nn.GroupNorm) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """A GroupNorm and its transposed derivative, in differentiable operations.
-
-    With n elements a group, r = 1/√(var + eps) and d = g·weight: r (d - mean(d) - x̂ mean(d x̂)).
-    """
-    groups, eps = layer.num_groups, layer.eps
-    out = F.group_norm(h, groups, layer.weight, layer.bias, eps)
-
-    def grouped(x: Tensor) -> Tensor:
-        return x.reshape(x.shape[0], groups, -1)
-
-    def pull(g: Tensor) -> Tensor:
-        r = (grouped(h).var(-1, correction=0, keepdim=True) + eps).rsqrt()
-        normal = grouped(F.group_norm(h, groups, None, None, eps))
-        d = grouped(g * layer.weight[:, None, None])
-        in_h = r * (d - d.mean(-1, keepdim=True) - normal * (d * normal).mean(-1, keepdim=True))
-        return in_h.reshape(h.shape)
-
-    return out, pull
+def group_norm_as_film(layer: nn.Module, batch: int) -> tuple[int, float, Tensor, Tensor]:
+    """A GroupNorm as the arguments of normalize_film after h: its weight and bias are every sample's."""
+    assert isinstance(layer, nn.GroupNorm)
+    return layer.num_groups, layer.eps, layer.weight.expand(batch, -1), layer.bias.expand(batch, -1)
 
 
 def norm(owner: str, name: str, channels: int) -> nn.Module:

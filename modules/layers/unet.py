@@ -14,7 +14,7 @@ from modules.layers.attention import SelfAttention
 from modules.layers.embeddings import LevelEmbedding
 from modules.layers.film import FilmConvBlock, downsample, upsample
 from modules.layers.linearized import convolve, double, halve, normalize_film_silu
-from modules.layers.normalization import group_norm
+from modules.layers.normalization import group_norm, group_norm_as_film
 from modules.layers.stages import Pull
 
 
@@ -208,7 +208,7 @@ class LinearizedUNet:
             if i < down:
                 skips.append(h)
         batch = h.shape[0]
-        a, pull_norm = normalize_film_silu(h, *_plain(layers.norm, batch))
+        a, pull_norm = normalize_film_silu(h, *group_norm_as_film(layers.norm, batch))
         out, pull_head = convolve(a, layers.head.weight, layers.head.bias)
 
         def pull_all(g: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -237,12 +237,6 @@ _PULLED: dict[Callable[[Tensor], Tensor], Callable[[Tensor], tuple[Tensor, Pull]
 }
 
 
-def _plain(norm: nn.Module, batch: int) -> tuple[int, float, Tensor, Tensor]:
-    """A GroupNorm as the arguments of normalize_film_silu after h."""
-    assert isinstance(norm, nn.GroupNorm)
-    return norm.num_groups, norm.eps, norm.weight.expand(batch, -1), norm.bias.expand(batch, -1)
-
-
 def _stage(
     stage: UNetStage, h: Tensor, film: Tensor, moved: Tensor | None
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor | None]]]:
@@ -261,7 +255,7 @@ def _block(
     resample = None if block.resample is None else _PULLED[block.resample]
     gamma, beta = block.norm2.weight, block.norm2.bias
     scale, shift = film.chunk(2, 1)
-    z, pull_norm1 = normalize_film_silu(h, *_plain(block.norm1, h.shape[0]))
+    z, pull_norm1 = normalize_film_silu(h, *group_norm_as_film(block.norm1, h.shape[0]))
     if resample is not None:
         z, pull_z = resample(z)
         h, pull_h = resample(h)

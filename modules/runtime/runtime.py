@@ -54,8 +54,8 @@ class Runtime:
             written.
         cpu_threads: torch's threads in commands and while training; None: as torch or the launcher decides.
             Small networks are fastest on one. A loaded run leaves them to whoever loaded it.
-        channels_last: convolutions' memory format, NHWC or NCHW; None: NHWC for the energy, whose chain it
-            makes faster, and on a GPU for the initializer too (on a CPU its group norms lose by it).
+        channels_last: convolutions' memory format, NHWC or NCHW; None: NHWC on a GPU; on a CPU where the
+            energy's `channels_last` says so, whose chain it makes faster (group norms lose by it).
         peer_timeout: seconds that processes wait for one that neither answers nor has died; more than any
             one of them needs alone (opening the data, writing a checkpoint).
 
@@ -147,7 +147,11 @@ class Runtime:
     def place(self, method: Method) -> None:
         """Move the networks to the device, in their memory formats; both in place."""
         method.to(self.device)
-        for network, default in ((method.energy, True), (method.initializer, self.device.type == "cuda")):
+        on_gpu = self.device.type == "cuda"
+        for network, default in (
+            (method.energy, on_gpu or method.energy.channels_last),
+            (method.initializer, on_gpu),
+        ):
             if default if self.channels_last is None else self.channels_last:
                 network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
