@@ -227,6 +227,12 @@ def recognised(images: Tensor) -> Tensor:
     return _fitted().recognise(_quantize(images))[0]
 
 
+def classes(images: Tensor) -> Tensor:
+    """Which digits the judge recognises in images (n, 1, 8, 8), (n,) int64; -1 where it recognises none."""
+    found, of_all = _fitted().recognise(_quantize(images))
+    return torch.where(found, of_all, -1)
+
+
 def _subsets(total: int, count: int, seed: int) -> Iterator[Tensor]:
     """Rows of random subsets of `count` of `total`; the whole, once, where there is no other."""
     generator = torch.Generator().manual_seed(seed)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from modules.analysis.tempering import Replicas
 from modules.core.tensors import expand_as, rms_per_sample
 from modules.core.types import NoiseSource, Transition
 from modules.energies.base import Energy
@@ -27,6 +28,8 @@ class LongChains:
     energy: (r, n), U of what the chain follows. displacement: (r, n), root-mean-square of y - y⁰.
     frames: (k, n, *shape), x_s at `frame_records` (k,). clean: like them, x_s denoised by Tweedie's formula,
     for a judge; start and end are its first and last. acceptance: (n,), share of steps taken; None: all.
+    swaps: (L-1, n), of chains that were tempered: the share of swaps taken between neighbours, the lowest
+    pair first. round_trips: (n,), how often a state came down from the top.
     """
 
     t: int
@@ -36,6 +39,8 @@ class LongChains:
     frame_records: list[int]
     clean: Tensor
     acceptance: Tensor | None = None
+    swaps: Tensor | None = None
+    round_trips: Tensor | None = None
 
     @property
     def start(self) -> Tensor:
@@ -56,24 +61,20 @@ class LongChains:
             self.frames[:, order],
             self.frame_records,
             self.clean[:, order],
-            None if self.acceptance is None else self.acceptance[order],
+            *(None if v is None else v[..., order] for v in (self.acceptance, self.swaps, self.round_trips)),
         )
 
 
 def join(parts: Sequence[LongChains]) -> LongChains:
     """Chains of several batches as one."""
-    one = parts[0]
-    return LongChains(
-        one.t,
-        torch.cat([p.energy for p in parts], 1),
-        torch.cat([p.displacement for p in parts], 1),
-        torch.cat([p.frames for p in parts], 1),
-        one.frame_records,
-        torch.cat([p.clean for p in parts], 1),
-        None
-        if one.acceptance is None
-        else torch.cat([p.acceptance for p in parts if p.acceptance is not None]),
-    )
+
+    def whole(name: str, axis: int) -> Tensor | None:
+        found = [getattr(part, name) for part in parts]
+        return None if found[0] is None else torch.cat(found, axis)
+
+    figures = {name: whole(name, 1) for name in ("energy", "displacement", "frames", "clean")}
+    figures |= {name: whole(name, -1) for name in ("acceptance", "swaps", "round_trips")}
+    return LongChains(t=parts[0].t, frame_records=parts[0].frame_records, **figures)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -89,17 +90,22 @@ def at_level(
     num_records: int,
     num_frames: int = 10,
     each: Callable[[], None] = lambda: None,
+    replicas: Replicas | None = None,
+    runs: int = 1,
 ) -> LongChains:
     """Chains at one level: of the recovery conditional p(y | x_t), or of the marginal e^{F_s} without x_t.
 
     Args:
         generation: its guidance says how labels (b,) enter.
         sampler: runs once between two records: a Langevin of 20 steps records every 20.
-        transition: of the b chains, all at one t.
+        transition: of the b chains, all at one t but for `replicas`.
         x_s: (b, *shape), the start at level s. x_t: like it, or None.
-        num_records: r - 1, runs of the sampler.
+        num_records: r - 1, of `runs` runs of the sampler each.
         num_frames: of which x_s is kept, at equal distances, the first and the last one among them.
-        each: called after each run.
+        each: called after each record.
+        replicas: of tempering: the b chains are those of L levels, the one that is recorded first, the others
+            above it, b/L of each; they exchange states after every run of the sampler.
+        runs: of the sampler between two records.
     """
     scale = expand_as(transition.y_scale, x_s)
     bound = generation.guidance.energy(energy, transition, label)
@@ -117,19 +123,25 @@ def at_level(
     shown = sorted({round(i * num_records / max(1, num_frames - 1)) for i in range(num_frames)})
     energies, displacements, frames = [potential(y)], [torch.zeros_like(transition.step_size)], [x_s]
     accepted: list[Tensor] = []
-    for record in range(1, num_records + 1):
-        chain = sampler.sample(potential, y, step_size, noise.child(f"record {record}"))
+    for run in range(num_records * runs):
+        record, rest = divmod(run + 1, runs)
+        name = f"record {record}" + (f" and {rest}" if rest else "")
+        chain = sampler.sample(potential, y, step_size, noise.child(name))
         y = chain.y
-        if record == 1:  # what a warm-up found is kept, so that the law that is watched is the chain's own
+        if run == 0:  # what a warm-up found is kept, so that the law that is watched is the chain's own
             sampler, step_size = sampler.settled(), step_size if chain.step_size is None else chain.step_size
         if chain.acceptance is not None:
             accepted.append(chain.acceptance)
+        if replicas is not None:
+            y = replicas.swap(potential, y, transition.y_scale, noise.child(f"{name}, swaps"))
+        if rest:
+            continue
         energies.append(potential(y))
         displacements.append(rms_per_sample(y - first))
         if record in shown:
             frames.append(y / scale)
         each()
-    return LongChains(
+    found = LongChains(
         int(transition.t[0]),
         torch.stack(energies).double().cpu(),
         torch.stack(displacements).double().cpu(),
@@ -138,6 +150,10 @@ def at_level(
         torch.stack([denoised(x) for x in frames]).cpu(),
         torch.stack(accepted).mean(0).cpu() if accepted else None,
     )
+    if replicas is None:
+        return found
+    lowest = found.rows(torch.arange(len(x_s) // replicas.num_levels))
+    return dataclasses.replace(lowest, swaps=replicas.acceptance, round_trips=replicas.round_trips)
 
 
 @torch.no_grad()

@@ -30,3 +30,14 @@ def over_time(series: Tensor, windows: int = 8) -> Tensor:
     length = len(series) // windows
     parts = series[len(series) - windows * length :].unflatten(0, (windows, length))
     return torch.tensor([autocorrelation_time(part) for part in parts], dtype=torch.float64)
+
+
+def class_changes(classes: Tensor) -> float:
+    """The share of neighbouring records (r, n) whose classes differ, of those where both have one (not -1).
+
+    Changes that happen and are undone between two records aren't seen: record often. NaN where no two
+    neighbours have classes.
+    """
+    known = (classes[1:] >= 0) & (classes[:-1] >= 0)
+    changed = (classes[1:] != classes[:-1]) & known
+    return float(changed.sum()) / int(known.sum()) if known.any() else float("nan")

@@ -16,7 +16,7 @@ from modules.analysis.verdict import Verdict
 from modules.report.curves import figure
 from modules.report.pictures import grid
 
-_ROWS = 8  # chains whose images are shown
+_ROWS, _COLUMNS = 8, 12  # chains whose images are shown, and frames of each
 _FAR = 1e4
 
 
@@ -78,7 +78,9 @@ def _mixing(axis: Any, chains: LongChains, every: int, recognised: Sequence[floa
 def _frames(axis: Any, chains: LongChains, every: int) -> None:
     """Images, one row a chain; or points, the first and the last ones."""
     axis.set(xticks=[], yticks=[])
-    labels = [record * every for record in chains.frame_records]
+    every_nth = -(-(len(chains.frame_records) - 1) // (_COLUMNS - 1))
+    kept = sorted({*range(0, len(chains.frame_records), every_nth), len(chains.frame_records) - 1})
+    labels = [chains.frame_records[frame] * every for frame in kept]
     if chains.frames.ndim == 3:
         for frame, name in ((0, "start"), (-1, "end")):
             points = chains.frames[frame].numpy()
@@ -86,6 +88,6 @@ def _frames(axis: Any, chains: LongChains, every: int) -> None:
         axis.legend(fontsize=7, loc="upper left")
         axis.set(title="points", aspect="equal")
         return
-    shown = chains.frames[:, :_ROWS].transpose(0, 1).flatten(0, 1)
+    shown = chains.frames[kept][:, :_ROWS].transpose(0, 1).flatten(0, 1)
     axis.imshow(np.asarray(grid(shown.nan_to_num(-1.0), len(labels)).convert("RGB")), aspect="auto")
     axis.set(title=f"x_s of {min(_ROWS, chains.frames.shape[1])} chains, steps {labels[0]} to {labels[-1]:,}")

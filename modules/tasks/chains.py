@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Judge = Callable[[Tensor], Tensor]
 
-_JUDGE = "a function of images (n, c, h, w) that returns (n,) bool"
+_JUDGE = "a function of images (n, c, h, w) that returns (n,) bool, or (n,) int64 classes, -1 = none"
 
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
@@ -52,7 +52,16 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     add(
         "--judge",
         metavar="MODULE:NAME",
-        help="says which images are recognised, such as benchmarks.judge_digits:recognised",
+        help="says which images are recognised, such as benchmarks.judge_digits:recognised, or as what, such "
+        "as benchmarks.judge_digits:classes: then changes of class are counted",
+    )
+    add("--frames", type=int, default=10, help="records that are kept as images and judged (default 10)")
+    add(
+        "--temper",
+        type=int,
+        metavar="N",
+        help="parallel tempering: every N steps the level exchanges states with the one above it, and that "
+        "one with the next, up to noise (default: off); with --ladder: neighbours must be near",
     )
     _options.add_run_options(parser)
 
@@ -73,21 +82,24 @@ def run(arguments: argparse.Namespace) -> int:
     from modules.samplers.base import Sampler
 
     name = f"chains/{arguments.sampler}"
-    asked = {name: {"num_steps": arguments.every}} if arguments.sampler else {}
+    at_once = arguments.temper or arguments.every
+    asked = {name: {"num_steps": at_once}} if arguments.sampler else {}
     trained = _options.load_run(arguments, asked)
     if arguments.sampler:
         check_instance(f"--sampler {arguments.sampler}", trained.parts[name], Sampler)
         sampler = trained.parts[name]
     else:
-        sampler = trained.sampler.with_steps(arguments.every)
+        sampler = trained.sampler.with_steps(at_once)
     by, checked = named(sampler), copy.copy(trained.generation)
     checked.sampler = sampler
     check_sampling(checked, trained.networks, trained.runtime)
     levels = trained.method.schedule.num_levels
     if not 0 <= (arguments.level or 0) < levels:
         raise ConfigurationError(f"--level {arguments.level}: the run has levels 0..{levels - 1}")
+    if arguments.temper and (arguments.level or 0) == levels - 1:
+        raise ConfigurationError(f"--temper: level {levels - 1} is the noisiest: there is none above it")
     if judge is not None:  # on as many images as it will be given; a misfit is told before the chains
-        _share(judge, torch.zeros(arguments.num, *trained.data.shape), arguments.judge)
+        _classes(judge, torch.zeros(arguments.num, *trained.data.shape), arguments.judge)
     told, files = ("along", "level", "start"), ("chains.json", "chains.png")
     outputs = _options.outputs(arguments, _folder(arguments), told, files, trained)
     folder = outputs.folder
@@ -104,12 +116,15 @@ def run(arguments: argparse.Namespace) -> int:
     bar.close()
     watched = _in_order(runtime.gather_objects(parts))
     if runtime.is_main:
-        judged, recognised = [], list[list[float]]()
+        judged, recognised, said = [], list[list[float]](), list[dict[str, Any]]()
         for chains in watched:
-            shares = None
+            shares, figures = None, _swapped(chains)
             if judge is not None:
-                recognised.append([_share(judge, x, arguments.judge) for x in chains.clean])
+                classes = torch.stack([_classes(judge, x, arguments.judge) for x in chains.clean])
+                recognised.append((classes >= 0).double().mean(1).tolist())
                 shares = recognised[-1][0], recognised[-1][-1]
+                figures |= _changed(classes, chains, arguments.every)
+            said.append(figures)
             verdict = judge_chains(
                 chains.energy, chains.displacement, arguments.steps, shares, arguments.burn_in
             )
@@ -117,8 +132,11 @@ def run(arguments: argparse.Namespace) -> int:
             taken = "" if chains.acceptance is None else f" ({float(chains.acceptance.mean()):.1%} accepted)"
             reasons = "; ".join(verdict.reasons)
             print(f"level {chains.t - 1}: {f'{verdict.word}: {reasons}'.rstrip(': ')}{taken}")
+            for figure, value in figures.items():
+                told_as = ", ".join(f"{v:.3g}" for v in value) if isinstance(value, list) else f"{value:.3g}"
+                print(f"  {figure.replace('_', ' ')}: {told_as}")
         outputs.begin()
-        _write(folder / "chains.json", arguments, trained, described(sampler), judged, recognised)
+        _write(folder / "chains.json", arguments, trained, described(sampler), judged, recognised, said)
         save_chains(judged, arguments.every, arguments.burn_in, folder / "chains.png", recognised)
         outputs.end()
         print(f"chains by {by}, in {folder}: chains.json, chains.png")
@@ -132,6 +150,14 @@ def _check(arguments: argparse.Namespace) -> None:
     _options.need_run(arguments)
     if min(arguments.num, arguments.batch_size, arguments.every, arguments.steps) < 1:
         raise ConfigurationError("--num, --batch-size, --every and --steps must be at least 1")
+    if arguments.frames < 2:
+        raise ConfigurationError("--frames must be at least 2: the start and the end")
+    if arguments.temper is not None and (arguments.temper < 1 or arguments.every % arguments.temper):
+        raise ConfigurationError(
+            f"--temper {arguments.temper}: --every {arguments.every} must be a multiple of it, above 0"
+        )
+    if arguments.temper and arguments.along != "level":
+        raise ConfigurationError(f"--temper is of levels' marginals: leave --along {arguments.along} out")
     if arguments.steps % arguments.every:
         raise ConfigurationError(f"--steps {arguments.steps} must be a multiple of --every {arguments.every}")
     if not 0 <= arguments.burn_in < 1:
@@ -162,11 +188,13 @@ def _judge(name: str | None) -> Judge | None:
     return object_named(name, "--judge", callable, _JUDGE)
 
 
-def _share(judge: Judge, images: Tensor, name: str) -> float:
-    """The share of images that the judge recognises; what isn't a number is grey to it.
+def _classes(judge: Judge, images: Tensor, name: str) -> Tensor:
+    """What the judge takes images for, (n,) int64: 0 for all of one that says yes or no, and -1 for no.
+
+    What isn't a number is grey to it.
 
     Raises:
-        ConfigurationError: a judge that fails on such images, or whose answer isn't (n,) bool.
+        ConfigurationError: a judge that fails on such images, or whose answer is neither bool nor int64 (n,).
     """
     import torch
 
@@ -176,16 +204,37 @@ def _share(judge: Judge, images: Tensor, name: str) -> float:
     except Exception as fault:  # the judge is the user's, and may fail by anything
         reason = f"{type(fault).__name__}: {one_line(fault)}"
         raise ConfigurationError(f"--judge {name} fails on images {shape}: {reason}") from fault
-    if not isinstance(found, torch.Tensor) or found.dtype != torch.bool or found.shape != shape[:1]:
+    kinds = (torch.bool, torch.int64)
+    if not isinstance(found, torch.Tensor) or found.dtype not in kinds or found.shape != shape[:1]:
         given = (
             f"{str(found.dtype).removeprefix('torch.')} {tuple(found.shape)}"
             if isinstance(found, torch.Tensor)
             else in_short(found)
         )
         raise ConfigurationError(
-            f"--judge {name} must return bool {shape[:1]} of images {shape}, one each, not {given}"
+            f"--judge {name} must return bool or int64 {shape[:1]} of images {shape}, one each, not {given}"
         )
-    return float(found.double().mean())
+    return found.long() - 1 if found.dtype == torch.bool else found
+
+
+def _swapped(chains: LongChains) -> dict[str, Any]:
+    """Figures of tempering: shares of swaps taken, the lowest pair first, and arrivals from the top."""
+    if chains.swaps is None or chains.round_trips is None:
+        return {}
+    return {
+        "swaps_taken": chains.swaps.mean(1).tolist(),
+        "round_trips_per_chain": float(chains.round_trips.mean()),
+    }
+
+
+def _changed(classes: Tensor, chains: LongChains, every: int) -> dict[str, Any]:
+    """Changes of class from frame to frame; none are told of a judge without classes."""
+    from modules.analysis.mixing import class_changes
+
+    if int(classes.max()) < 1:
+        return {}
+    between = every * chains.frame_records[-1] / (len(chains.frame_records) - 1)
+    return {"class_changes_per_1000_steps": 1000 / between * class_changes(classes)}
 
 
 def _batch(
@@ -195,6 +244,7 @@ def _batch(
     import torch
 
     from modules.analysis.chains import along_ladder, at_level, starts
+    from modules.analysis.tempering import Replicas
     from modules.core.noise import Noise
     from modules.schedules.forward import marginal
 
@@ -216,14 +266,44 @@ def _batch(
                 label,
                 noise,
                 every,
-                each=each,
+                arguments.frames,
+                each,
             )
-        transition = method.schedule.transition(torch.full_like(index, (arguments.level or 0) + 1), x.dtype)
+        lowest = arguments.level or 0
+        levels = range(lowest, method.schedule.num_levels if arguments.temper else lowest + 1)
+        t = (torch.tensor(levels).to(index) + 1).repeat_interleave(len(index))
+        x, label = (v.repeat(len(levels), *([1] * (v.ndim - 1))) for v in (x, label))
+        # the lowest level's numbers are those of chains that aren't tempered
+        noise = Noise(arguments.seed, _rows(index, len(levels), arguments.num), stream="chains")
+        transition = method.schedule.transition(t, x.dtype)
         x_s, x_t = starts(x, transition, noise, from_noise)
         tie = x_t if arguments.along == "conditional" else None
+        replicas = Replicas(len(levels)) if arguments.temper else None
+        runs = arguments.every // (arguments.temper or arguments.every)
         return [
-            at_level(generation, method.energy, sampler, transition, x_s, tie, label, noise, every, each=each)
+            at_level(
+                generation,
+                method.energy,
+                sampler,
+                transition,
+                x_s,
+                tie,
+                label,
+                noise,
+                every,
+                arguments.frames,
+                each,
+                replicas,
+                runs,
+            )
         ]
+
+
+def _rows(index: Tensor, num_levels: int, num: int) -> Tensor:
+    """Rows of noise of chains `index` of `num` at each of some levels, (num_levels·b,)."""
+    import torch
+
+    return (index + num * torch.arange(num_levels, device=index.device)[:, None]).flatten()
 
 
 def _clean(
@@ -267,12 +347,25 @@ def _write(
     sampler: dict[str, Any],
     judged: list[tuple[LongChains, Verdict]],
     recognised: list[list[float]],
+    said: list[dict[str, Any]],
 ) -> None:
     """Settings, verdicts, and the mean curves; what isn't finite becomes null."""
     from modules.analysis.mixing import autocorrelation_time, over_time
 
     kept = {chains.t: chains.energy[round(arguments.burn_in * len(chains.energy)) :] for chains, _ in judged}
-    names = ("start", "along", "steps", "every", "num", "burn_in", "judge", "seed", "weights")
+    names = (
+        "start",
+        "along",
+        "steps",
+        "every",
+        "num",
+        "burn_in",
+        "judge",
+        "seed",
+        "weights",
+        "ladder",
+        "temper",
+    )
     levels = [
         {
             "level": chains.t - 1,
@@ -286,6 +379,7 @@ def _write(
             ],
             "frame_steps": [record * arguments.every for record in chains.frame_records],
             "recognised": recognised[number] if recognised else None,
+            **{name: _number(v) if isinstance(v, float) else v for name, v in said[number].items()},
             "energy": [_number(value) for value in chains.energy.mean(1).tolist()],
             "displacement": [_number(value) for value in chains.displacement.mean(1).tolist()],
         }

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from modules.analysis.mixing import autocorrelation_time, over_time
+from modules.analysis.mixing import autocorrelation_time, class_changes, over_time
 from modules.core.noise import Noise
 
 
@@ -40,3 +40,10 @@ def test_over_time():
     times = over_time(both, 4)
     assert times.shape == (4,) and (times[:2] < 2).all() and (times[2:] > 8).all()
     assert math.isnan(autocorrelation_time(torch.full((50, 3), 2.0)))
+
+
+def test_changes_of_class_are_counted_where_both_are_known():
+    """Of chains 3 3 5 5, 1 1 1 1 and 2 - 2 4: two changes of the seven steps between known classes."""
+    classes = torch.tensor([[3, 3, 5, 5], [1, 1, 1, 1], [2, -1, 2, 4]]).T
+    assert class_changes(classes) == pytest.approx(2 / 7)
+    assert math.isnan(class_changes(torch.full((4, 2), -1)))

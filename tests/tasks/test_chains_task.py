@@ -29,6 +29,11 @@ def darkness(images: torch.Tensor) -> torch.Tensor:
     return images.mean((1, 2, 3))
 
 
+def sides(images: torch.Tensor) -> torch.Tensor:
+    """A judge of three classes, the left half's brightness, and of what is nothing."""
+    return ((images[..., : images.shape[-1] // 2].mean((1, 2, 3)) + 1) * 30).long().remainder(4) - 1
+
+
 def _chains(run, output, *options: str) -> dict:
     command = ["--task", "chains", "--run", str(run), "--output", str(output), *SHORT, *options]
     assert launch.main(command) == 0
@@ -90,6 +95,23 @@ def test_chains_of_an_exact_sampler_tell_their_acceptance(tiny_run, tmp_path, ca
     assert not (tmp_path / "wrong").exists()
 
 
+def test_tempered_chains_exchange_states_and_changes_of_class_are_counted(one_run, tmp_path, capsys):
+    judge = ["--judge", "tests.tasks.test_chains_task:sides", "--frames", "41"]
+    options = [*judge, "--sampler", "AdjustedLangevin", "--ladder", "12", "--level", "4", "--every", "2"]
+    options += ["--steps", "80", "--set", "chains/AdjustedLangevin.num_warmup=20"]
+    one = _chains(one_run, tmp_path / "one", *options, "--temper", "1")
+    (level,) = one["levels"]
+    assert level["level"] == 4 and len(level["energy"]) == 41 and len(level["swaps_taken"]) == 7
+    assert one["temper"] == 1 and any(0 < share < 1 for share in level["swaps_taken"])
+    assert level["class_changes_per_1000_steps"] > 0 and level["round_trips_per_chain"] >= 0
+    printed = capsys.readouterr().out
+    assert "swaps taken: " in printed and "class changes per 1000 steps: " in printed
+    other = _chains(one_run, tmp_path / "other", *options, "--temper", "1", "--batch-size", "2")
+    torch.testing.assert_close(level["energy"][:5], other["levels"][0]["energy"][:5], rtol=1e-3, atol=1e-3)
+    alone = _chains(one_run, tmp_path / "alone", *options)["levels"][0]
+    assert "swaps_taken" not in alone and alone["energy"][0] == pytest.approx(level["energy"][0], rel=1e-5)
+
+
 def test_each_level_has_a_folder_of_its_own(tiny_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
@@ -118,8 +140,15 @@ FAULTS = {
     ),
     "a judge's answer": (
         ["--judge", "tests.tasks.test_chains_task:darkness"],
-        "must return bool (5,) of images (5, 1, 8, 8), one each, not float32 (5,)",
+        "must return bool or int64 (5,) of images (5, 1, 8, 8), one each, not float32 (5,)",
     ),
+    "one frame": (["--frames", "1"], "--frames must be at least 2"),
+    "swaps between records": (
+        ["--temper", "3", "--every", "2"],
+        "--temper 3: --every 2 must be a multiple of it",
+    ),
+    "swaps of conditionals": (["--temper", "1", "--along", "conditional"], "leave --along conditional out"),
+    "nothing above": (["--temper", "1", "--level", "5"], "--temper: level 5 is the noisiest"),
     "unused": (["--set", "other/Langevin.step_factor=2.0"], "other/Langevin.step_factor"),
 }
 
