@@ -1,4 +1,4 @@
-"""Annealing by the energy's own proposals, whose densities are known, in place of chains (spec §11, §13)."""
+"""Annealing by the energy's own proposals between exact moves, through any levels (spec §11, §13)."""
 
 from __future__ import annotations
 
@@ -8,28 +8,38 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from modules.analysis.annealing import Annealed, StandardNormal
+from modules.analysis.annealing import TUNED_BY, Annealed, StandardNormal
 from modules.core.checks import ConfigurationError, check_integer
 from modules.core.tensors import expand_as, sum_per_sample
-from modules.core.types import NoiseSource, Transition
+from modules.core.types import NoiseSource, Potential, Transition
 from modules.energies.marginal import MarginalPotential
 from modules.guidance.none import NoGuidance
 from modules.guidance.proposal import proposal_mean
 from modules.initializers.own import OwnProposal
 from modules.methods.networks import Networks
+from modules.samplers.metropolis import MetropolisSampler
 from modules.schedules.forward import marginal, posterior_mean
+from modules.schedules.levels import level, pair
+
+_PILOT_LEVELS = 8  # transitions in each of the run's at which the pilot looks
+_FIRST_SHARE = 0.5  # of σ̄, a step before the pilot has learned better
 
 
 class AncestralPath:
-    """x_T ~ N(0, I), then x_s ~ p(x_s | x_t) of the own proposal by T = num_levels·fineness levels.
+    """x_T ~ N(0, I), then at each of n = T·fineness levels x_s ~ p(x_s | x_t), and moves that leave e^{-U_s}.
 
-    A way down has the weight w = e^{-U_0(x_0)} Π q(x_t | x_s) / (N(x_T; 0, I) Π p(x_s | x_t)), q of the
-    forward process. Its mean is Z whatever the proposals are; they and the number of levels decide the error
-    (Sohl-Dickstein et al. 2015, Doucet et al. 2022). So does their variance, which lies between β̃_t, right
-    for data that x_t tells exactly, and σ_t²/α_t, for data of which it tells nothing: β̃^{1-f} (σ²/α)^f.
+    A step down has the weight e^{U_t(x_t) - U_s(x_s)} q(x_t | x_s)/p(x_s | x_t), q of the forward process and
+    U_n that of N(0, I); the mean of their product is Z_0 whatever proposals and moves are, which decide the
+    error (Neal 2001, Del Moral et al. 2006; without moves Sohl-Dickstein et al. 2015). So does the proposals'
+    variance, which lies between β̃_t, right for data that x_t tells exactly, and σ_t²/α_t, for data of which
+    it tells nothing: β̃^{1-f} (σ²/α)^f.
 
     Args:
         networks: of a run. fineness: levels in the place of each of the run's.
+
+    Attributes:
+        logsnr: (n+1,) float64, λ from the cleanest level on. shares, steps: (n,) float64, f of each step down
+            and the size of the moves after it. See `tune`, which sets them all.
 
     Raises:
         ConfigurationError: an initializer whose proposals come from elsewhere, or a ladder that is fixed.
@@ -42,85 +52,182 @@ class AncestralPath:
             raise ConfigurationError(
                 f"a {type(initializer).__name__} doesn't propose at all levels: take --moves chains"
             )
-        self.energy, self.initializer = energy, initializer
-        self.schedule = schedule.with_levels(schedule.num_levels * fineness)
-        self.fineness, self.num_stages = fineness, self.schedule.num_levels
-        self.shares = torch.full((schedule.num_levels,), 0.5, dtype=torch.float64)  # f of each of the run's
+        self.energy, self.initializer, self.fineness = energy, initializer, fineness
+        self.num_stages = schedule.num_levels * fineness
+        t = torch.arange(1, self.num_stages + 1)
+        fine = schedule.with_levels(self.num_stages).transition(t, torch.float64)
+        self.logsnr = torch.cat([fine.logsnr_s, fine.logsnr_t[-1:]])
+        self.shares = torch.full((self.num_stages,), 0.5, dtype=torch.float64)
+        self.steps = _FIRST_SHARE * fine.sigma_s
 
     def transition(self, t: int, x: Tensor) -> Transition:
-        """Of x (b, ...)."""
-        return self.schedule.transition(torch.full((len(x),), t, device=x.device), x.dtype)
+        """From level t to level t - 1, of x (b, ...)."""
+        logsnr_s, logsnr_t = (torch.full((len(x),), float(v), device=x.device, dtype=torch.float64)
+                              for v in self.logsnr[t - 1 : t + 1])  # fmt: skip
+        c = pair(logsnr_s, logsnr_t)
+        return c.map(lambda v: v.to(x.dtype) if v.is_floating_point() else v)
+
+    def potential(self, k: int, x: Tensor) -> Potential:
+        """U_k of level k for x (b, ...), E/σ̄; that of N(0, I) for k = n."""
+        if k == self.num_stages:
+            return StandardNormal()
+        return self._marginal(float(self.logsnr[k]), x)
+
+    def _marginal(self, logsnr: float, x: Tensor) -> MarginalPotential:
+        at = level(torch.full((len(x),), logsnr, device=x.device, dtype=x.dtype))
+        label = torch.full_like(at.t, -1) if self.energy.num_classes else None
+        return MarginalPotential(self.energy.at(at, label), at)
 
     def mean(self, x_t: Tensor, transition: Transition) -> Tensor:
         """Of p(x_s | x_t), without a label."""
         none = torch.full_like(transition.t, -1)
         return proposal_mean(NoGuidance(), self.energy, self.initializer, x_t, transition, none)
 
-    def spread(self, transition: Transition) -> Tensor:
-        """Standard deviation (b,) of p(x_s | x_t), by f of the run's level."""
-        low, ratio = self._bounds(transition)
-        share = self.shares.to(low.device)[(transition.t - 1) // self.fineness]
-        return (low * ratio**share).sqrt()
-
-    def _bounds(self, transition: Transition) -> tuple[Tensor, Tensor]:
-        """β̃ and (σ²/α)/β̃, (b,) float64."""
-        low = transition.posterior_var.double()
-        return low, (transition.sigma_ts / transition.alpha_ts).double() ** 2 / low
-
-    @torch.no_grad()
-    def tune(self, x: Tensor, noise: NoiseSource) -> Tensor:
-        """Set f, (T,) float64 of the run, by how far data x (b, *shape) stray from the proposals' mean."""
-        found = []
-        for t in range(1, self.num_stages + 1):
-            c = self.transition(t, x)
-            x_t = marginal(x, c.alpha_t, c.sigma_t, noise.normal("pilot", tuple(x.shape[1:]), t))
-            # of x_s - mean = [x_s - E(x_s | x_t, x)] + [E(x_s | x_t, x) - mean] the first has the variance β̃
-            missed = (posterior_mean(x, x_t, c) - self.mean(x_t, c)).double().square().mean()
-            low, ratio = self._bounds(c)
-            found.append((missed / low[0]).log1p() / ratio[0].log())
-        self.shares = torch.stack(found).cpu().unflatten(0, (-1, self.fineness)).mean(1).clamp(0, 1)
-        return self.shares
-
-    def step_weight(self, x_s: Tensor, x_t: Tensor, mean: Tensor, transition: Transition) -> Tensor:
+    def step_weight(
+        self, x_s: Tensor, x_t: Tensor, mean: Tensor, transition: Transition, share: float
+    ) -> Tensor:
         """log q(x_t | x_s) - log p(x_s | x_t), (b,) float64."""
         forth = _log_normal(x_t - expand_as(transition.alpha_ts, x_s) * x_s, transition.sigma_ts)
-        return forth - _log_normal(x_s - mean, self.spread(transition))
+        return forth - _log_normal(x_s - mean, spread(transition, share))
 
-    def end_weight(self, x_0: Tensor) -> Tensor:
-        """-U_0 (b,) float64."""
-        first = self.transition(1, x_0)
-        label = torch.full_like(first.t, -1) if self.energy.num_classes else None
-        return -MarginalPotential(self.energy.at(first, label), first)(x_0).double()
+    @torch.no_grad()
+    def tune(self, x: Tensor, noise: NoiseSource, sampler: MetropolisSampler | None = None) -> None:
+        """Set f by how far data x (b, *shape) stray from the proposals' mean; the moves' steps; the levels.
+
+        Levels come to lie so that the log weights of all steps spread alike over the data, which is where n
+        steps have the least error (Gelman and Meng 1998). One step in each eighth of the run's levels is
+        looked at; between them numbers go straight in λ, those of steps in ln h/σ̄.
+        """
+        each, log_factor = min(self.fineness, _PILOT_LEVELS), math.log(_FIRST_SHARE)
+        looked = [1 + i * self.fineness // each for i in range(self.num_stages // self.fineness * each)]
+        at, shares, rough, factors = [], [], [], []
+        for turn, t in enumerate(reversed(looked)):
+            c = self.transition(t, x)
+            eps = [noise.normal("pilot", tuple(x.shape[1:]), 2 * t + i) for i in range(2)]
+            x_s = marginal(x, c.alpha_s, c.sigma_s, eps[0])
+            x_t = expand_as(c.alpha_ts, x) * x_s + expand_as(c.sigma_ts, x) * eps[1]
+            mean, (low, ratio) = self.mean(x_t, c), bounds(c)
+            # of x_s - mean = [x_s - E(x_s | x_t, x)] + [E(x_s | x_t, x) - mean] the first has the variance β̃
+            missed = (posterior_mean(x, x_t, c) - mean).double().square().mean()
+            share = float(((missed / low[0]).log1p() / ratio[0].log()).clamp(0, 1))
+            logsnr_s, logsnr_t = self.logsnr[t - 1 : t + 1].tolist()
+            gain = self._marginal(logsnr_t, x)(x_t).double() - self._marginal(logsnr_s, x)(x_s).double()
+            weight = gain + self.step_weight(x_s, x_t, mean, c, share)
+            shares.append(share)
+            rough.append(float(weight.std()) / (logsnr_s - logsnr_t))
+            at.append(logsnr_s)
+            if sampler is not None and sampler.num_steps:
+                potential, sigma = self._marginal(logsnr_s, x), float(c.sigma_s[0])
+                for again in range(_WARMING if turn == 0 else 1):
+                    size = torch.full_like(c.sigma_s, sigma * math.exp(log_factor))
+                    chain = sampler.settled().sample(potential, x_s, size, noise.child(f"pilot {t} {again}"))
+                    x_s = chain.y
+                    assert chain.acceptance is not None
+                    log_factor += TUNED_BY * (float(chain.acceptance.mean()) - sampler.target)
+            factors.append(log_factor)
+        knots = torch.tensor(at, dtype=torch.float64)
+        self.logsnr = _spread_evenly(self.logsnr, knots, torch.tensor(rough, dtype=torch.float64))
+        between = self.logsnr[:-1]
+        self.shares = _straight(between, knots, torch.tensor(shares, dtype=torch.float64))
+        factor = _straight(between, knots, torch.tensor(factors, dtype=torch.float64)).exp()
+        self.steps = factor * torch.sigmoid(-between).sqrt()
+
+    def tuned(self) -> dict[str, Tensor]:
+        """What `tune` has set."""
+        return {"logsnr": self.logsnr, "shares": self.shares, "steps": self.steps}
+
+    def take(self, tuned: dict[str, Tensor]) -> None:
+        """Set what another has tuned."""
+        self.logsnr, self.shares, self.steps = (tuned[name] for name in ("logsnr", "shares", "steps"))
+
+
+_WARMING = 20  # turns of the pilot at the noisiest level
 
 
 @torch.no_grad()
 def walk(
-    path: AncestralPath, x: Tensor, noise: NoiseSource, reverse: bool = False, done: Annealed | None = None
+    path: AncestralPath,
+    sampler: MetropolisSampler | None,
+    x: Tensor,
+    noise: NoiseSource,
+    reverse: bool = False,
+    done: Annealed | None = None,
 ) -> Iterator[Annealed]:
-    """Ways down from x_T (b, *shape), or up from x_0, yielded after each level of the run.
+    """Ways down from x_T (b, *shape), or up from x_0, yielded n/T times, at equal numbers of steps.
 
-    Log weights are those of log w going down and of -log w going up, whose mean weight is 1/Z.
+    Log weights are those of log w going down and of -log w going up, whose mean weight is 1/Z. Going up, the
+    moves at a level come before the step to the next one.
+
+    Args:
+        sampler: of the moves, whose transitions are reversible; its warm-up is left out; None: no moves.
     """
-    if done is None:
-        start = -path.end_weight(x) if reverse else StandardNormal()(x).double()
-        done = Annealed(0, x, start)
-    x, log_weight, shape = done.x, done.log_weight, tuple(done.x.shape[1:])
+    done = done or Annealed.start(x)
+    x, log_weight, trace, shape = done.x, done.log_weight, done.trace, tuple(done.x.shape[1:])
+    moves = sampler.settled() if sampler is not None and sampler.num_steps else None
+
+    def moved(x: Tensor, k: int) -> Tensor:
+        if moves is None:
+            return x
+        size = torch.full_like(x.flatten(1)[:, 0], float(path.steps[k]))
+        return moves.sample(path.potential(k, x), x, size, noise.child(f"moves {k}")).y
+
     for stage in range(done.stages + 1, path.num_stages + 1):
-        c = path.transition(stage if reverse else path.num_stages - stage + 1, x)
+        t = stage if reverse else path.num_stages - stage + 1
+        c, share = path.transition(t, x), float(path.shares[t - 1])
         z = noise.normal("step", shape, stage)
         if reverse:
-            x_t = expand_as(c.alpha_ts, x) * x + expand_as(c.sigma_ts, x) * z
-            log_weight = log_weight - path.step_weight(x, x_t, path.mean(x_t, c), c)
-            x = x_t
+            x_s = moved(x, t - 1)
+            x = x_t = expand_as(c.alpha_ts, x) * x_s + expand_as(c.sigma_ts, x) * z
+            mean = path.mean(x_t, c)
         else:
-            mean = path.mean(x, c)
-            x_s = mean + expand_as(path.spread(c), x).to(x.dtype) * z
-            log_weight = log_weight + path.step_weight(x_s, x, mean, c)
-            x = x_s
-        if stage == path.num_stages:
-            log_weight = log_weight + (-StandardNormal()(x).double() if reverse else path.end_weight(x))
+            x_t, mean = x, path.mean(x, c)
+            x_s = mean + expand_as(spread(c, share), x).to(x.dtype) * z
+        gain = path.potential(t, x)(x_t).double() - path.potential(t - 1, x)(x_s).double()
+        weight = gain + path.step_weight(x_s, x_t, mean, c, share)
+        log_weight = log_weight + (-weight if reverse else weight)
+        if not reverse:
+            x = moved(x_s, t - 1)
         if stage % path.fineness == 0:
-            yield Annealed(stage, x, log_weight)
+            trace = torch.cat([trace, log_weight[None]])
+            yield Annealed(stage, x, log_weight, trace)
+
+
+def spread(transition: Transition, share: float) -> Tensor:
+    """Standard deviation (b,) float64 of p(x_s | x_t)."""
+    low, ratio = bounds(transition)
+    return (low * ratio**share).sqrt()
+
+
+def bounds(transition: Transition) -> tuple[Tensor, Tensor]:
+    """β̃ and (σ²/α)/β̃, (b,) float64."""
+    low = transition.posterior_var.double()
+    return low, (transition.sigma_ts / transition.alpha_ts).double() ** 2 / low
+
+
+def _straight(places: Tensor, knots: Tensor, values: Tensor) -> Tensor:
+    """values (m,) at rising knots, straight between them and level beyond, at places (k,)."""
+    if len(knots) == 1:
+        return values.expand(len(places)).clone()
+    right = torch.searchsorted(knots, places).clamp(1, len(knots) - 1)
+    low, high = knots[right - 1], knots[right]
+    part = ((places - low) / (high - low)).clamp(0, 1)
+    return (1 - part) * values[right - 1] + part * values[right]
+
+
+def _spread_evenly(logsnr: Tensor, knots: Tensor, rough: Tensor) -> Tensor:
+    """Falling levels (n+1,) between the same ends, with the same integral of `rough` from one to the next."""
+    low, high = float(logsnr[-1]), float(logsnr[0])
+    grid = torch.linspace(low, high, 4001, dtype=torch.float64)
+    density = _straight(grid, knots, rough)
+    density = density.clamp(min=float(density.max()) * _LEAST)
+    length = torch.cat([density.new_zeros(1), (0.5 * (density[1:] + density[:-1])).cumsum(0)])
+    wanted = torch.linspace(0, 1, len(logsnr), dtype=torch.float64) * length[-1]
+    found = _straight(wanted, length, grid).flip(0)
+    found[0], found[-1] = high, low
+    return found
+
+
+_LEAST = 0.05  # of the roughest place's: nowhere are levels much rarer than the pilot can answer for
 
 
 def _log_normal(away: Tensor, std: Tensor) -> Tensor:

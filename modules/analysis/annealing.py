@@ -17,7 +17,7 @@ from modules.energies.marginal import MarginalPotential
 from modules.samplers.metropolis import MetropolisSampler
 from modules.schedules.base import Schedule
 
-_TUNED_BY = 0.5  # how much ln h moves for a unit of acceptance beside the target, at a stage of the pilot
+TUNED_BY = 0.5  # how much ln h moves for a unit of acceptance beside the target, at a stage of the pilot
 
 
 class StandardNormal:
@@ -107,11 +107,21 @@ class AnnealingPath:
 
 @dataclass(frozen=True)
 class Annealed:
-    """b chains on their way: `stages` of them done, x (b, *shape), log weights (b,) float64."""
+    """b chains on their way: `stages` of them done, x (b, *shape), log weights (b,) float64.
+
+    trace: (k, b) float64, log weights at each of the k times that the chains were kept, the last one too.
+    """
 
     stages: int
     x: Tensor
     log_weight: Tensor
+    trace: Tensor
+
+    @staticmethod
+    def start(x: Tensor) -> Annealed:
+        """Chains at x (b, *shape) with equal weights."""
+        none = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        return Annealed(0, x, none, none[None][:0])
 
 
 @torch.no_grad()
@@ -137,8 +147,8 @@ def anneal(
         done: where to go on; None: at the start.
     """
     sampler = sampler.settled()
-    state = done or Annealed(0, x, torch.zeros(len(x), dtype=torch.float64, device=x.device))
-    x, log_weight = state.x, state.log_weight
+    state = done or Annealed.start(x)
+    x, log_weight, trace = state.x, state.log_weight, state.trace
     segments = range(path.num_levels, 0, -1) if reverse else range(1, path.num_levels + 1)
     for number, j in enumerate(segments):
         if number < state.stages // path.bridges:
@@ -154,7 +164,8 @@ def anneal(
             x = sampler.sample(bridge, x, size, noise.child(f"stage {k}")).y
             if reverse:
                 log_weight = log_weight + ((second(x) - first(x)) / path.bridges).double()
-        yield Annealed((number + 1) * path.bridges, x, log_weight)
+        trace = torch.cat([trace, log_weight[None]])
+        yield Annealed((number + 1) * path.bridges, x, log_weight, trace)
 
 
 @torch.no_grad()
@@ -175,7 +186,7 @@ def tune(path: AnnealingPath, sampler: MetropolisSampler, x: Tensor, noise: Nois
                 chain = sampler.sample(bridge, x, size, noise.child(f"pilot {k} {turn}"))
                 x = chain.y
                 assert chain.acceptance is not None
-                log_factor += _TUNED_BY * (float(chain.acceptance.mean()) - sampler.target)
+                log_factor += TUNED_BY * (float(chain.acceptance.mean()) - sampler.target)
             steps.append(path.width(k) * math.exp(log_factor))
     return torch.tensor(steps, dtype=torch.float64)
 
@@ -207,6 +218,20 @@ def log_mean(log_weight: Tensor, sign: int = 1) -> LogMean:
     effective = float(w.sum() ** 2 / w.square().sum())
     error = float(w.std() / w.mean()) / math.sqrt(n)
     return LogMean(sign * value, error, effective, n)
+
+
+def by_level(forward: Tensor, reverse: Tensor) -> list[tuple[LogMean, LogMean]]:
+    """log Z of each level where chains were kept, level 0 first, by both directions' traces (k, n) each.
+
+    Forward that of a level is the mean weight there. In reverse it is that of the rest of the way: the chains
+    stand for draws of the level as far as their moves have brought them there.
+    """
+    whole = torch.cat([torch.zeros_like(reverse[:1]), reverse])
+    last = whole[-1]
+    return [
+        (log_mean(down), log_mean(last - up, -1))
+        for down, up in zip(forward.flip(0), whole[:-1], strict=True)
+    ]
 
 
 def sandwich(forward: LogMean, reverse: LogMean) -> tuple[float, float]:

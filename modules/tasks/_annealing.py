@@ -7,6 +7,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from modules.analysis.ancestral import AncestralPath, walk
-from modules.analysis.annealing import Annealed, AnnealingPath, LogMean, anneal, log_mean, tune
+from modules.analysis.annealing import Annealed, AnnealingPath, anneal, tune
 from modules.core.checks import CheckpointError
 from modules.core.noise import Noise
 from modules.initializers.own import OwnProposal
@@ -30,14 +31,27 @@ _PILOT = 64  # chains that tune the step sizes
 _SETTLING = 20  # steps of the samples at level 0 before they go back, after as many of warm-up
 
 
+@dataclass(frozen=True)
+class Ways:
+    """Log weights (k, n) of all chains where they were kept, down and up; λ of those levels; step sizes.
+
+    logsnr: (k,) of level 0 and of the levels after which the chains were kept going up, but for the last.
+    """
+
+    forward: Tensor
+    reverse: Tensor
+    logsnr: list[float]
+    steps: list[float]
+
+
 def annealed(
     trained: Run,
     sampler: MetropolisSampler,
     arguments: argparse.Namespace,
     folder: Path,
     each: Callable[[], None],
-) -> tuple[LogMean, LogMean, list[float]]:
-    """log Z forward and in reverse, and the step sizes, by all processes together.
+) -> Ways:
+    """Chains forward and in reverse, by all processes together.
 
     Args:
         folder: where states are kept. each: called after each level of each batch of chains.
@@ -49,9 +63,7 @@ def annealed(
         if arguments.moves is None
         else arguments.moves != "chains"
     )
-    ancestral = None
-    if own:
-        ancestral = AncestralPath(trained.networks, arguments.bridges)
+    ancestral = AncestralPath(trained.networks, arguments.bridges) if own else None
     kept = _Kept(folder, _key(trained, sampler, arguments))
     device, shape = runtime.device, trained.energy.shape
 
@@ -59,46 +71,58 @@ def annealed(
         return noise.normal("x_T", shape)
 
     with runtime.autocast():
-        steps = torch.zeros(0)
-        if ancestral is None:
+        tuned = kept.read("steps")
+        if tuned is None and ancestral is None:
             pilot = noise_of("pilot", torch.arange(_PILOT), device)
-            found = kept.read("steps")
-            steps = tune(path, sampler, normal(pilot), pilot) if found is None else found["steps"]
-        else:
-            found = kept.read("steps")
-            steps = ancestral.tune(*_data(trained, noise_of)) if found is None else found["steps"]
-        steps = runtime.gather_objects([steps])[0]
+            tuned = {"steps": tune(path, sampler, normal(pilot), pilot)}
+        elif tuned is None and ancestral is not None:
+            ancestral.tune(*_data(trained, noise_of), sampler)
+            tuned = ancestral.tuned()
+        tuned = runtime.gather_objects([tuned])[0]
+        assert tuned is not None
+        steps = tuned["steps"]
         if ancestral is not None:
-            ancestral.shares = steps
+            ancestral.take(tuned)
         if runtime.is_main:
-            kept.write("steps", {"steps": steps})
-        estimates = []
-        for direction, sign in (("forward", 1), ("reverse", -1)):
-            parts = []
+            kept.write("steps", tuned)
+        size = float(steps[-1] if ancestral is None else steps[0])  # at level 0
+        traces = []
+        for direction in ("forward", "reverse"):
+            reverse, parts = direction == "reverse", []
             mine = torch.arange(arguments.chains)[runtime.rank :: runtime.num_processes]
             for rows in mine.split(arguments.batch_size) if len(mine) else ():
                 noise, name = noise_of(direction, rows, device), f"{direction}_{int(rows[0])}"
                 now = kept.state(name, device)
-                if now is None:
-                    forth = sign > 0
-                    x = normal(noise) if forth else _samples(trained, sampler, rows, noise, arguments, path)
-                else:
+                if now is not None:
                     x = now.x
+                else:
+                    x = (
+                        _samples(trained, sampler, rows, noise, arguments, path, size)
+                        if reverse
+                        else normal(noise)
+                    )
                 for _ in range(0 if now is None else now.stages // path.bridges):
                     each()
                 ways = (
-                    anneal(path, sampler, steps, x, noise, sign < 0, now)
+                    anneal(path, sampler, steps, x, noise, reverse, now)
                     if ancestral is None
-                    else walk(ancestral, x, noise, sign < 0, now)
+                    else walk(ancestral, sampler, x, noise, reverse, now)
                 )
                 for now in ways:
                     kept.keep(name, now)
                     each()
                 assert now is not None
-                parts.append(now.log_weight.cpu())
+                parts.append((rows, now.trace.cpu()))
             everyone = runtime.gather_objects(parts)
-            estimates.append(log_mean(torch.cat(everyone), sign))
-    return estimates[0], estimates[1], steps.tolist()
+            order = torch.cat([rows for rows, _ in everyone]).argsort()
+            traces.append(torch.cat([trace for _, trace in everyone], 1)[:, order])
+    levels = torch.arange(trained.schedule.num_levels)
+    logsnr = (
+        trained.schedule.transition(levels + 1, torch.float64).logsnr_s
+        if ancestral is None
+        else ancestral.logsnr[levels * ancestral.fineness]
+    )
+    return Ways(traces[0], traces[1], logsnr.tolist(), steps.tolist())
 
 
 def _data(trained: Run, noise_of: Callable[[str, Tensor, torch.device], Noise]) -> tuple[Tensor, Noise]:
@@ -122,6 +146,7 @@ def _samples(
     noise: Noise,
     arguments: argparse.Namespace,
     path: AnnealingPath,
+    step: float,
 ) -> Tensor:
     """x_0 of the run's own samples by their index, brought nearer to e^{-U} by exact steps at level 0."""
     from modules.sampling.draw import Draw
@@ -130,7 +155,7 @@ def _samples(
     draw = Draw.of_seed(arguments.seed, arguments.chains)
     drawn = sample_batches(trained.generation, trained.networks, draw, rows, trained.runtime, len(rows), ())
     x = next(drawn)[1].levels[-1]
-    size = torch.full_like(x.flatten(1)[:, 0], path.width(path.num_stages))
+    size = torch.full_like(x.flatten(1)[:, 0], step)
     settling = copy.copy(sampler)
     settling.num_steps = settling.num_warmup = _SETTLING
     return settling.sample(path.level(path.num_levels, x), x, size, noise.child("settling")).y
@@ -138,9 +163,10 @@ def _samples(
 
 def _key(trained: Run, sampler: MetropolisSampler, arguments: argparse.Namespace) -> str:
     """A digest of all that the estimates depend on."""
+    kind = "with traces"  # earlier versions kept less
     names = ("seed", "moves", "chains", "bridges", "batch_size", "ladder", "weights", "overrides")
     said: dict[str, Any] = {name: vars(arguments)[name] for name in names}
-    said |= {"step": trained.step, "processes": trained.runtime.num_processes}
+    said |= {"kind": kind, "step": trained.step, "processes": trained.runtime.num_processes}
     said |= {"sampler": type(sampler).__name__, **vars(sampler)}
     said |= {"levels": trained.schedule.num_levels, "checkpoint": str(arguments.checkpoint)}
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
@@ -177,8 +203,10 @@ class _Kept:
         found = self.read(name)
         if found is None:
             return None
-        return Annealed(int(found["stages"]), found["x"].to(device), found["log_weight"].to(device))
+        x, log_weight, trace = (found[name].to(device) for name in ("x", "log_weight", "trace"))
+        return Annealed(int(found["stages"]), x, log_weight, trace)
 
     def keep(self, name: str, state: Annealed) -> None:
         """Keep chains on their way."""
-        self.write(name, {"stages": torch.tensor(state.stages), "x": state.x, "log_weight": state.log_weight})
+        weights = {"log_weight": state.log_weight, "trace": state.trace}
+        self.write(name, {"stages": torch.tensor(state.stages), "x": state.x, **weights})

@@ -38,8 +38,8 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     add(
         "--moves",
         choices=("proposals", "chains"),
-        help="by annealing: the energy's own proposals through bridges times as many levels (default where "
-        "the run has them), or exact chains on bridges between its levels",
+        help="by annealing: the energy's own proposals through bridges times as many levels, an exact move "
+        "at each (default where the run has them), or exact chains alone, on bridges between its levels",
     )
     add("--bridges", type=int, default=20, help="by annealing: stages from a level to the next (default 20)")
     _options.add_run_options(parser)
@@ -141,7 +141,9 @@ def _log_z(trained: Run, arguments: argparse.Namespace, folder: Path) -> dict[st
 
     from tqdm.auto import tqdm
 
-    from modules.analysis.annealing import sandwich
+    from modules.analysis.annealing import by_level, sandwich
+    from modules.analysis.likelihood import normalization
+    from modules.energies.normalized import NormalizedEnergy
     from modules.tasks._annealing import annealed
 
     runtime = trained.runtime
@@ -150,11 +152,17 @@ def _log_z(trained: Run, arguments: argparse.Namespace, folder: Path) -> dict[st
     bar = tqdm(total=total, unit="level", disable=not runtime.is_main)
     sampler = trained.parts["annealing/Hamiltonian"]
     place = folder / "annealing"
-    forward, reverse, steps = annealed(trained, sampler, arguments, place, lambda: bar.update())
+    ways = annealed(trained, sampler, arguments, place, lambda: bar.update())
     bar.close()
-    value, error = sandwich(forward, reverse)
-    found: dict[str, Any] = {"value": value, "error": error, "steps": steps}
-    return found | {"forward": asdict(forward), "reverse": asdict(reverse)}
+    levels = []
+    for logsnr, (forward, reverse) in zip(ways.logsnr, by_level(ways.forward, ways.reverse), strict=True):
+        value, error = sandwich(forward, reverse)
+        one: dict[str, Any] = {"logsnr": logsnr, "value": value, "error": error}
+        one |= {"forward": asdict(forward), "reverse": asdict(reverse)}
+        if isinstance(trained.energy, NormalizedEnergy):
+            one["known"] = normalization(trained.energy, logsnr).log_z
+        levels.append(one)
+    return {**levels[0], "steps": ways.steps, "levels": levels}
 
 
 class _Report:
@@ -243,6 +251,18 @@ class _Report:
         errors = math.hypot(z["forward"]["error"], z["reverse"]["error"])
         if abs(z["reverse"]["value"] - z["forward"]["value"]) > 2 * errors:
             lines.append("  the two differ beyond their errors: raise --bridges, or the samples are off")
+        return [*lines, *self._by_level()]
+
+    def _by_level(self) -> list[str]:
+        """log Z along the way, and what the energy has for it, where it knows: where they come apart."""
+        lines = ["  log Z by level (sigma: forward, reverse, of the energy):"]
+        for one in self.said["log_z"]["levels"]:
+            sigma = 1 / math.sqrt(1 + math.exp(one["logsnr"]))
+            text = f"  {sigma:8.4f}: "
+            text += ", ".join(
+                f"{one[k]['value']:+.2f} ± {one[k]['error']:.2f}" for k in ("forward", "reverse")
+            )
+            lines.append(text + (f", {one['known']:+.2f}" if "known" in one else ""))
         return lines
 
     def _compared(self) -> list[str]:

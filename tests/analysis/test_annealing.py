@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from modules.analysis.annealing import AnnealingPath, LogMean, anneal, log_mean, sandwich, tune
+from modules.analysis.annealing import AnnealingPath, LogMean, anneal, by_level, log_mean, sandwich, tune
 from modules.core.checks import ConfigurationError
 from modules.core.noise import Noise
 from modules.energies.analytic import MixtureEnergy
@@ -137,6 +137,23 @@ def test_estimates_and_their_errors():
     assert uneven.effective == pytest.approx(64 / 20, rel=1e-4)
     value, error = sandwich(LogMean(1.0, 0.3, 5, 10), LogMean(2.0, 0.4, 5, 10))
     assert (value, error) == pytest.approx((1.5, math.sqrt(0.0625 + 0.25)))
+
+
+def test_every_level_s_constant_on_the_way():
+    """Raised by 1.3 at every level: log Z is -1.3 at each, by both directions, within 3.5 errors."""
+    schedule, raised = ContinuousSchedule(6), Raised(ENERGY, 1.3)
+    path, sampler, num = AnnealingPath(raised, schedule, 8), AdjustedLangevin(2), 2000
+    pilot, noise = _noise(64, "pilot"), _noise(num)
+    steps, traces = tune(path, sampler, pilot.normal("start", (2,)), pilot), []
+    for x in (None, _clean(data(_noise(num, "data")), schedule)):
+        start = noise.normal("start", (2,)) if x is None else x
+        *_, last = anneal(path, sampler, steps, start, noise, x is not None)
+        assert last.trace.shape == (6, num) and torch.equal(last.trace[-1], last.log_weight)
+        traces.append(last.trace)
+    levels = by_level(*traces)
+    assert len(levels) == 6
+    for one in (one for both in levels for one in both):
+        assert abs(one.value + 1.3) < 3.5 * one.error < 0.1
 
 
 def test_faults_are_named():
