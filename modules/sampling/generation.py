@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import gin
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from modules.core.checks import check_instance, check_number
 from modules.core.tensors import expand_as
-from modules.core.types import NoiseSource, Potential, Transition
+from modules.core.types import Chain, NoiseSource, Potential, Transition
 from modules.energies.recovery import RecoveryPotential, energy_and_grad
 from modules.guidance.base import Guidance
 from modules.guidance.none import NoGuidance
@@ -44,6 +45,8 @@ class Generation:
             noises, and outside a run with shared noise.
     """
 
+    _watch: Callable[[Transition, Chain], None] | None = None
+
     def __init__(
         self,
         sampler: Sampler,
@@ -59,6 +62,12 @@ class Generation:
         self.guidance = guidance or NoGuidance()
         self.denoise_factor = denoise_factor
         self.inpainting = inpainting
+
+    def watched(self, watch: Callable[[Transition, Chain], None]) -> Generation:
+        """This generation, which tells of every chain on its way, at its transition."""
+        other = copy.copy(self)
+        other._watch = watch
+        return other
 
     def sample(self, networks: Networks, draw: Draw) -> Sampled:
         """The samples x (b, *shape) of a Draw of b."""
@@ -112,7 +121,10 @@ class Generation:
         if known_s:
             y, free = known_s.keep(scale * known_s.image, y), (~known_s.mask).to(y.dtype)
         sampler = self.sampler.at(transition)
-        x_s = sampler.sample(potential, y, transition.step_size, noise, free).y / scale
+        chain = sampler.sample(potential, y, transition.step_size, noise, free)
+        if self._watch is not None:
+            self._watch(transition, chain)
+        x_s = chain.y / scale
         return known_s.keep(known_s.image, x_s) if known_s else x_s
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from modules.tasks import _options
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from modules.core.types import Chain, Transition
     from modules.runs import Run
     from modules.sampling.generation import Generation
 
@@ -121,6 +122,13 @@ def _generate(
     kept: list[tuple[Tensor, Tensor]] = []
     draw, size = Draw.of_seed(arguments.seed, num, labels), arguments.batch_size
     bar = level_bar(draw, len(mine), trained.method.schedule, size, runtime.is_main)
+    taken: dict[int, list[Tensor]] = {}
+
+    def watch(transition: Transition, chain: Chain) -> None:
+        if chain.acceptance is not None:
+            taken.setdefault(int(transition.t[0]) - 1, []).append(chain.acceptance.cpu())
+
+    generation = generation.watched(watch)
     batches = sample_batches(generation, trained.networks, draw, mine, runtime, size, each=bar.update)
     lost = 0
     for index, drawn in batches:
@@ -145,6 +153,7 @@ def _generate(
     shown = runtime.gather_objects(shown)
     order = torch.cat([index for index, _ in shown]).argsort()
     walk = torch.cat([images for _, images in shown], 1)[:, order]
+    accepted = _by_level(runtime.gather_objects([taken]))
     if runtime.is_main:
         save_samples(walk[-1], list(walk[:-1]), folder / "grid.png")
         if arguments.levels:
@@ -152,7 +161,17 @@ def _generate(
         classes = "" if labels is None else f" of {_options.classes_of(trained, labels)}"
         by = named(generation.sampler)
         print(f"{num} samples{classes} of step {trained.step:,} by {by} in {folder}")
+        if accepted:
+            print("accepted by level: " + ", ".join(f"{k}: {share:.1%}" for k, share in accepted.items()))
     return walk
+
+
+def _by_level(taken: list[dict[int, list[Tensor]]]) -> dict[int, float]:
+    """The share of steps that were taken at each level, the noisiest first, over all processes' chains."""
+    import torch
+
+    levels = sorted({level for one in taken for level in one}, reverse=True)
+    return {k: float(torch.cat([part for one in taken for part in one.get(k, [])]).mean()) for k in levels}
 
 
 def _write_images(folder: Path, indices: list[int], images: Tensor) -> None:

@@ -209,3 +209,16 @@ def test_fewer_steps_and_every_level(tiny_run, tmp_path):
     assert abs(last - to_bytes(drawn.x)[0, 0].numpy()).max() <= 2
     strip = Image.open(tmp_path / "levels.png")
     assert strip.width / strip.height == pytest.approx((8 * 10 + 2) / (8 * 10 + 2), rel=0.01)
+
+
+def test_an_exact_sampler_tells_its_acceptance_by_level(tiny_run, tmp_path, capsys):
+    exact = ["--set", "Generation.sampler=@generate/AdjustedLangevin()"]
+    exact += ["--set", "generate/AdjustedLangevin.num_steps=4"]
+    assert _generate(tiny_run, tmp_path / "exact", "--num", "6", "--batch-size", "4", *exact) == 0
+    (line,) = [row for row in capsys.readouterr().out.splitlines() if row.startswith("accepted by level: ")]
+    shares = dict(part.split(": ") for part in line.removeprefix("accepted by level: ").split(", "))
+    assert list(shares) == ["5", "4", "3", "2", "1", "0"]
+    of_24 = [float(share.rstrip("%")) * 24 / 100 for share in shares.values()]
+    assert all(0 <= n <= 24 and abs(n - round(n)) < 0.02 for n in of_24) and sum(of_24) > 24
+    assert _generate(tiny_run, tmp_path / "plain", "--num", "2") == 0
+    assert "accepted" not in capsys.readouterr().out
