@@ -29,7 +29,7 @@ class LongChains:
     frames: (k, n, *shape), x_s at `frame_records` (k,). clean: like them, x_s denoised by Tweedie's formula,
     for a judge; start and end are its first and last. acceptance: (n,), share of steps taken; None: all.
     swaps: (L-1, n), of chains that were tempered: the share of swaps taken between neighbours, the lowest
-    pair first. round_trips: (n,), how often a state came down from the top.
+    pair first. round_trips: (n,), how often a state came down from the top. origin: where they started.
     """
 
     t: int
@@ -41,6 +41,7 @@ class LongChains:
     acceptance: Tensor | None = None
     swaps: Tensor | None = None
     round_trips: Tensor | None = None
+    origin: str = ""
 
     @property
     def start(self) -> Tensor:
@@ -52,17 +53,17 @@ class LongChains:
         """(n, *shape), denoised."""
         return self.clean[-1]
 
+    @property
+    def name(self) -> str:
+        """The level, and where the chains started."""
+        return f"level {self.t - 1}" + (f" from {self.origin}" if self.origin else "")
+
     def rows(self, order: Tensor) -> LongChains:
         """Some of the chains, (m,) indices."""
-        return LongChains(
-            self.t,
-            self.energy[:, order],
-            self.displacement[:, order],
-            self.frames[:, order],
-            self.frame_records,
-            self.clean[:, order],
-            *(None if v is None else v[..., order] for v in (self.acceptance, self.swaps, self.round_trips)),
-        )
+        chosen = {k: getattr(self, k)[:, order] for k in ("energy", "displacement", "frames", "clean")}
+        perhaps = {k: getattr(self, k) for k in ("acceptance", "swaps", "round_trips")}
+        chosen |= {k: v[..., order] for k, v in perhaps.items() if v is not None}
+        return dataclasses.replace(self, **chosen)
 
 
 def join(parts: Sequence[LongChains]) -> LongChains:
@@ -74,7 +75,8 @@ def join(parts: Sequence[LongChains]) -> LongChains:
 
     figures = {name: whole(name, 1) for name in ("energy", "displacement", "frames", "clean")}
     figures |= {name: whole(name, -1) for name in ("acceptance", "swaps", "round_trips")}
-    return LongChains(t=parts[0].t, frame_records=parts[0].frame_records, **figures)  # type: ignore[arg-type]
+    one = parts[0]
+    return LongChains(t=one.t, frame_records=one.frame_records, origin=one.origin, **figures)  # type: ignore[arg-type]
 
 
 @torch.no_grad()

@@ -40,7 +40,7 @@ def save_chains(
     for number, (row, (chains, verdict)) in enumerate(zip(axes, runs, strict=True)):
         steps = torch.arange(len(chains.energy)) * every
         panels = (
-            (row[0], chains.energy, f"level {chains.t - 1}: energy U: {verdict.word}"),
+            (row[0], chains.energy, f"{chains.name}: energy U: {verdict.word}"),
             (row[1], chains.displacement, "displacement from the start (rms)"),
         )
         for axis, series, title in panels:

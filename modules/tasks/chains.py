@@ -31,14 +31,25 @@ _JUDGE = "a function of images (n, c, h, w) that returns (n,) bool, or (n,) int6
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
     """Options of long-run chains."""
     add = parser.add_argument
-    add("--start", choices=("data", "noise", "samples"), default="data", help="where chains start")
+    add(
+        "--start",
+        nargs="+",
+        choices=("data", "noise", "samples"),
+        default=["data"],
+        help="where chains start; of several all run in one batch (default data)",
+    )
     add(
         "--along",
         choices=("level", "conditional", "ladder"),
         default="level",
         help="one level's marginal (default), its conditional given x_t, or all conditionals in turn",
     )
-    add("--level", type=int, help="of the chains, 0 the cleanest (default 0); not with --along ladder")
+    add(
+        "--level",
+        nargs="+",
+        type=int,
+        help="of the chains, 0 the cleanest; several run in one batch (default 0); not with --along ladder",
+    )
     add("--steps", type=int, default=10_000, help="of each chain, at each level (default 10000)")
     add("--every", type=int, default=20, help="steps between two records (default 20)")
     add(
@@ -94,9 +105,10 @@ def run(arguments: argparse.Namespace) -> int:
     checked.sampler = sampler
     check_sampling(checked, trained.networks, trained.runtime)
     levels = trained.method.schedule.num_levels
-    if not 0 <= (arguments.level or 0) < levels:
-        raise ConfigurationError(f"--level {arguments.level}: the run has levels 0..{levels - 1}")
-    if arguments.temper and (arguments.level or 0) == levels - 1:
+    for asked_level in arguments.level or ():
+        if not 0 <= asked_level < levels:
+            raise ConfigurationError(f"--level {asked_level}: the run has levels 0..{levels - 1}")
+    if arguments.temper and arguments.level == [levels - 1]:
         raise ConfigurationError(f"--temper: level {levels - 1} is the noisiest: there is none above it")
     if judge is not None:  # on as many images as it will be given; a misfit is told before the chains
         _classes(judge, torch.zeros(arguments.num, *trained.data.shape), arguments.judge)
@@ -106,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     runtime = trained.runtime
     mine = torch.arange(arguments.num)[runtime.rank :: runtime.num_processes]
-    runs_of_levels = levels if arguments.along == "ladder" else 1
+    runs_of_levels = levels * len(arguments.start) if arguments.along == "ladder" else 1
     records = arguments.steps // arguments.every * runs_of_levels * -(-len(mine) // arguments.batch_size)
     bar = tqdm(total=records * arguments.every, unit="step", disable=not runtime.is_main)
     parts = [
@@ -131,7 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
             judged.append((chains, verdict))
             taken = "" if chains.acceptance is None else f" ({float(chains.acceptance.mean()):.1%} accepted)"
             reasons = "; ".join(verdict.reasons)
-            print(f"level {chains.t - 1}: {f'{verdict.word}: {reasons}'.rstrip(': ')}{taken}")
+            print(f"{chains.name}: {f'{verdict.word}: {reasons}'.rstrip(': ')}{taken}")
             for figure, value in figures.items():
                 told_as = ", ".join(f"{v:.3g}" for v in value) if isinstance(value, list) else f"{value:.3g}"
                 print(f"  {figure.replace('_', ' ')}: {told_as}")
@@ -168,14 +180,20 @@ def _check(arguments: argparse.Namespace) -> None:
             f"--steps {arguments.steps} --every {arguments.every}: fewer than {2 * BATCHES} records are left "
             "after the burn-in: make chains longer or record more often"
         )
+    if arguments.temper and (len(arguments.level or [0]) > 1 or len(arguments.start) > 1):
+        raise ConfigurationError("--temper is of one --level and one --start: its others are all those above")
+    for name in ("level", "start"):
+        given = vars(arguments)[name] or ()
+        if len(set(given)) < len(given):
+            raise ConfigurationError(f"--{name}: the same one is given twice")
     if arguments.along == "ladder" and arguments.level is not None:
         raise ConfigurationError("--along ladder runs at all levels: leave --level out")
 
 
 def _folder(arguments: argparse.Namespace) -> str:
     """The name of the default folder: one for each kind of chains, so that none replaces another's."""
-    level = "" if arguments.along == "ladder" else str(arguments.level or 0)
-    return f"chains_{arguments.along}{level}_{arguments.start}"
+    level = "" if arguments.along == "ladder" else "+".join(map(str, arguments.level or [0]))
+    return f"chains_{arguments.along}{level}_{'+'.join(arguments.start)}"
 
 
 def _judge(name: str | None) -> Judge | None:
@@ -240,7 +258,9 @@ def _changed(classes: Tensor, chains: LongChains, every: int) -> dict[str, Any]:
 def _batch(
     trained: Run, sampler: Sampler, arguments: argparse.Namespace, index: Tensor, each: Callable[[], None]
 ) -> list[LongChains]:
-    """The chains of some indices: at one level, or of each level in turn."""
+    """The chains of some indices: at each level from each start, all at once, or of each level in turn."""
+    import dataclasses
+
     import torch
 
     from modules.analysis.chains import along_ladder, at_level, starts
@@ -251,65 +271,61 @@ def _batch(
     method, generation, runtime = trained.method, trained.generation, trained.runtime
     index = index.to(runtime.device)
     noise = Noise(arguments.seed, index, stream="chains")
-    x, label = _clean(trained, arguments, index, noise)
-    every, from_noise = arguments.steps // arguments.every, arguments.start == "noise"
+    clean = {start: _clean(trained, arguments, index, noise, start) for start in arguments.start}
+    every = arguments.steps // arguments.every
+    if arguments.along == "ladder":
+        top = method.schedule.transition(torch.full_like(index, method.schedule.num_levels))
+        eps, found = noise.normal("eps", tuple(trained.energy.shape)), []
+        for start, (x, label) in clean.items():
+            x_top = eps if start == "noise" else marginal(x, top.alpha_t, top.sigma_t, eps)
+            with runtime.autocast():
+                ways = along_ladder(
+                    generation, trained.networks, sampler, x_top, label, noise, every, arguments.frames, each
+                )
+            found += [dataclasses.replace(chains, origin=start) for chains in ways]
+        return found
+    levels = arguments.level or [0]
+    if arguments.temper:
+        levels = list(range(levels[0], method.schedule.num_levels))
+    begun = []
+    for start, (x, label) in clean.items():
+        for number, level in enumerate(levels):
+            # of replicas each has numbers of its own, the lowest those of chains that aren't tempered
+            rows = index + arguments.num * number if arguments.temper else index
+            own = Noise(arguments.seed, rows, stream="chains")
+            transition = method.schedule.transition(torch.full_like(index, level + 1), x.dtype)
+            x_s, x_t = starts(x, transition, own, start == "noise")
+            begun.append((x_s, x_t, label, rows, transition.t))
+    x_s, x_t, label, rows, t = (torch.cat(parts) for parts in zip(*begun, strict=True))
     with runtime.autocast():
-        if arguments.along == "ladder":
-            top = method.schedule.transition(torch.full_like(index, method.schedule.num_levels), x.dtype)
-            eps = noise.normal("eps", tuple(x.shape[1:]))
-            x_top = eps if from_noise else marginal(x, top.alpha_t, top.sigma_t, eps)
-            return along_ladder(
-                generation,
-                trained.networks,
-                sampler,
-                x_top,
-                label,
-                noise,
-                every,
-                arguments.frames,
-                each,
-            )
-        lowest = arguments.level or 0
-        levels = range(lowest, method.schedule.num_levels if arguments.temper else lowest + 1)
-        t = (torch.tensor(levels).to(index) + 1).repeat_interleave(len(index))
-        x, label = (v.repeat(len(levels), *([1] * (v.ndim - 1))) for v in (x, label))
-        # the lowest level's numbers are those of chains that aren't tempered
-        noise = Noise(arguments.seed, _rows(index, len(levels), arguments.num), stream="chains")
-        transition = method.schedule.transition(t, x.dtype)
-        x_s, x_t = starts(x, transition, noise, from_noise)
-        tie = x_t if arguments.along == "conditional" else None
-        replicas = Replicas(len(levels)) if arguments.temper else None
-        runs = arguments.every // (arguments.temper or arguments.every)
-        return [
-            at_level(
-                generation,
-                method.energy,
-                sampler,
-                transition,
-                x_s,
-                tie,
-                label,
-                noise,
-                every,
-                arguments.frames,
-                each,
-                replicas,
-                runs,
-            )
-        ]
-
-
-def _rows(index: Tensor, num_levels: int, num: int) -> Tensor:
-    """Rows of noise of chains `index` of `num` at each of some levels, (num_levels·b,)."""
-    import torch
-
-    return (index + num * torch.arange(num_levels, device=index.device)[:, None]).flatten()
+        chains = at_level(
+            generation,
+            method.energy,
+            sampler,
+            method.schedule.transition(t, x_s.dtype),
+            x_s,
+            x_t if arguments.along == "conditional" else None,
+            label,
+            Noise(arguments.seed, rows, stream="chains"),
+            every,
+            arguments.frames,
+            each,
+            Replicas(len(levels)) if arguments.temper else None,
+            arguments.every // (arguments.temper or arguments.every),
+        )
+    if arguments.temper:
+        return [dataclasses.replace(chains, origin=arguments.start[0])]
+    found = []
+    for number, (start, level) in enumerate((start, level) for start in arguments.start for level in levels):
+        mine = chains.rows(torch.arange(len(index)) + number * len(index))
+        found.append(dataclasses.replace(mine, t=level + 1, origin=start))
+    return found
 
 
 def _clean(
-    trained: Run, arguments: argparse.Namespace, index: Tensor, noise: Any
+    trained: Run, arguments: argparse.Namespace, index: Tensor, noise: Any, start: str
 ) -> tuple[Tensor, torch.Tensor]:
-    """Clean images of the chains, of the data (for --start noise too: x_t is theirs) or drawn; and labels."""
+    """Clean images of the chains, of the data (for noise too: x_t is theirs) or drawn; and labels."""
     import torch
 
     from modules.sampling.draw import Draw
@@ -317,7 +333,7 @@ def _clean(
 
     method, runtime = trained.method, trained.runtime
     classes = method.energy.num_classes
-    if arguments.start == "samples":
+    if start == "samples":
         every = torch.arange(arguments.num) % classes if classes else torch.full((arguments.num,), -1)
         draw, which = Draw.of_seed(arguments.seed, arguments.num, every), index.cpu()
         size = arguments.batch_size
@@ -352,7 +368,6 @@ def _write(
     """Settings, verdicts, and the mean curves; what isn't finite becomes null."""
     from modules.analysis.mixing import autocorrelation_time, over_time
 
-    kept = {chains.t: chains.energy[round(arguments.burn_in * len(chains.energy)) :] for chains, _ in judged}
     names = (
         "start",
         "along",
@@ -369,11 +384,14 @@ def _write(
     levels = [
         {
             "level": chains.t - 1,
+            "start": chains.origin,
             "verdict": verdict.word,
             "reasons": verdict.reasons,
             **{name: _number(value) for name, value in verdict.figures.items()},
             "acceptance": None if chains.acceptance is None else _number(float(chains.acceptance.mean())),
-            "autocorrelation_steps": _number(arguments.every * autocorrelation_time(kept[chains.t])),
+            "autocorrelation_steps": _number(
+                arguments.every * autocorrelation_time(_kept(chains, arguments))
+            ),
             "autocorrelation_steps_over_time": [
                 _number(arguments.every * time) for time in over_time(chains.energy).tolist()
             ],
@@ -388,6 +406,11 @@ def _write(
     settings = {"run": str(trained.folder), "step": trained.step, "sampler": sampler}
     settings |= {name: vars(arguments)[name] for name in names}
     path.write_text(json.dumps({**settings, "levels": levels}, indent=1) + "\n", encoding="utf-8")
+
+
+def _kept(chains: LongChains, arguments: argparse.Namespace) -> Tensor:
+    """Energies after the burn-in."""
+    return chains.energy[round(arguments.burn_in * len(chains.energy)) :]
 
 
 def _number(value: float) -> float | None:

@@ -112,6 +112,18 @@ def test_tempered_chains_exchange_states_and_changes_of_class_are_counted(one_ru
     assert "swaps_taken" not in alone and alone["energy"][0] == pytest.approx(level["energy"][0], rel=1e-5)
 
 
+def test_several_levels_and_starts_in_one_batch_are_those_alone(tiny_run, tmp_path):
+    both = ["--level", "1", "3", "--start", "data", "noise"]
+    found = _chains(tiny_run, tmp_path / "all", *both)["levels"]
+    named = [(one["start"], one["level"]) for one in found]
+    assert named == [("data", 1), ("data", 3), ("noise", 1), ("noise", 3)]
+    alone = _chains(tiny_run, tmp_path / "alone", "--level", "3", "--start", "noise")["levels"][0]
+    torch.testing.assert_close(found[3]["energy"], alone["energy"], rtol=1e-4, atol=1e-4)
+    assert alone["start"] == "noise" and found[3]["energy"][0] != found[1]["energy"][0]
+    ladder = _chains(tiny_run, tmp_path / "ladder", "--along", "ladder", "--start", "data", "noise")["levels"]
+    assert [one["start"] for one in ladder] == ["data"] * 6 + ["noise"] * 6
+
+
 def test_each_level_has_a_folder_of_its_own(tiny_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
@@ -148,6 +160,11 @@ FAULTS = {
         "--temper 3: --every 2 must be a multiple of it",
     ),
     "swaps of conditionals": (["--temper", "1", "--along", "conditional"], "leave --along conditional out"),
+    "swaps of several": (
+        ["--temper", "1", "--level", "0", "2"],
+        "--temper is of one --level and one --start",
+    ),
+    "twice": (["--level", "2", "2"], "--level: the same one is given twice"),
     "nothing above": (["--temper", "1", "--level", "5"], "--temper: level 5 is the noisiest"),
     "unused": (["--set", "other/Langevin.step_factor=2.0"], "other/Langevin.step_factor"),
 }
