@@ -1,6 +1,13 @@
-"""A run's density in the plane against the exact one of its data, on a grid: Kullback-Leibler and integral.
+r"""A run's density in the plane against the exact one of its data, on a grid: Kullback-Leibler and integral.
 
     python -m benchmarks.plane_density --run runs/one_checkerboard --levels 9.8 5 2
+
+The rings and the ring of Gaussians are trained by the checkerboard's recipe:
+
+    python launch.py --gin gin/one_checkerboard.gin --output runs/one_rings \
+        --set "Trainer.data=@Rings()" --set LevelScore.data_var=0.25
+    python launch.py --gin gin/one_checkerboard.gin --output runs/one_mixture \
+        --set "Trainer.data=@GaussianMixture2D()" --set LevelScore.data_var=0.29
 
 At each level λ: KL(p_λ || q_λ) and KL(q_λ || p_λ) in nats, p the data's, q = exp(-U)/∫exp(-U), both as sums
 over the grid, and ∫exp(-U) over the plane, 1 for a normalized density. --picture draws both at the first λ.

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = exports(
         "landscape": "Plane line log_density plane",
         "likelihood": "by_denoising by_evaluation bits_per_dim",
         "mixing": "autocorrelation_time",
+        "tempering": "Replicas exchange",
         "verdict": "Verdict judge_chains",
     },
 )
