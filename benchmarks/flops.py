@@ -5,7 +5,7 @@
 Counted by torch on the meta device, per image, of the networks that the gin files say: the energy forward and
 its gradient in the input (the chain), energy and initializer forward and backward (learning), and the bytes
 that autograd keeps for it in float32; weights, gradients, Adam's moments, the average and the normalized
-weights are six times the parameters.
+weights are six times the parameters. T1k learns by the gradient of a gradient, and samples by one a level.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from modules.core.types import Transition
 from modules.energies.base import Energy
 from modules.energies.recovery import energy_and_grad
 from modules.initializers.base import Initializer
+from modules.runs.folder import is_bound
 from modules.schedules.cosine import CosineSchedule
 
 FILES = (
     *("cdrl_cifar10", "cdrl_cifar10_large", "cdrl_imagenet32_uncond", "cdrl_imagenet32", "cdrl_celeba64"),
     *("cdrl_celeba64_attributes", "drl_cifar10", "drl_svhn", "drl_celeba64"),
     *("drl_church64", "drl_bedroom64", "drl_church128", "drl_bedroom128"),
+    *("drl_t1k_cifar10", "drl_t1k_svhn", "drl_t1k_celeba64", "drl_t1k_church64", "drl_t1k_bedroom64"),
+    *("drl_t1k_church128", "drl_t1k_bedroom128"),
 )
-LEVELS = 6
+LEVELS, T1K_LEVELS = 6, 1000
 
 
 def main() -> None:
@@ -46,7 +49,7 @@ def main() -> None:
         batch, steps, chain = (built.value(key) for key in ("BATCH_SIZE", "NUM_STEPS", "LANGEVIN_STEPS"))
         cost = costs(built)
         step = chain * cost.chain + cost.learning
-        sample = LEVELS * (chain * cost.chain + cost.proposal)
+        sample = cost.levels * (chain * cost.chain + cost.proposal)
         seconds = step * batch / rate
         hours, minutes = seconds * steps / 3600, 5e4 * sample / rate / 60
         memory = [(6 * cost.weights + cost.kept * batch / devices) / 2**30 for devices in (1, 8)]
@@ -59,7 +62,8 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Costs:
-    """Of an image, in operations: E forward; E and its gradient in y; learning from y⁺ and y⁻; one proposal.
+    """Of an image, in operations: E forward; E and its gradient in y; learning from y⁺ and y⁻, or from noise;
+    one proposal. How many of these a sample takes.
 
     In bytes: the networks' weights; what autograd keeps of an image while they learn, in float32.
     """
@@ -70,30 +74,44 @@ class Costs:
     proposal: int
     weights: int
     kept: int
+    levels: int
 
 
 def costs(built: config.Config) -> Costs:
     """What a configuration's networks cost."""
+    by_regression = is_bound(built, "OneEnergy.energy")
+    method = "OneEnergy" if by_regression else "RecoveryLikelihood"
     with torch.device("meta"):
-        energy: Energy = built.value("RecoveryLikelihood.energy")
-        initializer: Initializer = built.value("RecoveryLikelihood.initializer")
+        energy: Energy = built.value(f"{method}.energy")
+        initializer: Initializer = built.value(f"{method}.initializer")
         y = torch.zeros(1, *energy.shape)
     transition = _transition(1)
     bound = energy.at(transition)
     networks = (energy, initializer)
 
+    def learn(y: Tensor, transition: Transition) -> None:
+        if by_regression:
+            energy.slopes(y, transition.logsnr_t).in_x.square().sum().backward()
+        else:
+            _learn(energy, initializer, y, transition)
+
     def kept(images: int) -> int:
         several = torch.cat([y] * images)
-        return _kept(networks, lambda: _learn(energy, initializer, several, _transition(images)))
+        return _kept(networks, lambda: learn(several, _transition(images)))
+
+    def propose() -> object:
+        # T1k's step is a gradient of the energy
+        return energy_and_grad(bound, y) if by_regression else initializer.mean(y, transition)
 
     return Costs(
         _count(lambda: bound(y)),
         _count(lambda: energy_and_grad(bound, y)),
-        _count(lambda: _learn(energy, initializer, y, transition)),
-        _count(lambda: initializer.mean(y, transition)),
+        _count(lambda: learn(y, transition)),
+        _count(propose),
         sum(p.numel() * p.element_size() for network in networks for p in network.parameters()),
         # what two images add to one: normalized weights are kept once
         kept(2) - kept(1),
+        T1K_LEVELS if by_regression else LEVELS,
     )
 
 
