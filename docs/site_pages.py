@@ -1,4 +1,4 @@
-"""Pages of the site that no file of docs/ holds: the README as its start, and the API.
+"""Pages of the site that no file of docs/ holds: the README as its start, the notebook, and the API.
 
 mkdocs calls the functions `on_...`; only there it is needed.
 """
@@ -6,11 +6,14 @@ mkdocs calls the functions `on_...`; only there it is needed.
 from __future__ import annotations
 
 import ast
+import base64
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOK = "examples/first_run.ipynb"
 _CODE = r"^```[\s\S]*?^```|^ {4}.*|`[^`\n]*`"
 
 
@@ -22,17 +25,38 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Adds index.md and api.md to the pages that mkdocs found."""
+    """Adds index.md, api.md and the notebook with its pictures to the pages that mkdocs found."""
     from mkdocs.structure.files import File
 
-    for name, text in (("index.md", start()), ("api.md", api())):
-        files.append(File.generated(config, name, content=text))
+    for name, content in {"index.md": start(), "api.md": api(), **notebook()}.items():
+        files.append(File.generated(config, name, content=content))
     return files
 
 
 def start() -> str:
     """The README, its links as seen from docs/."""
-    return (ROOT / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
+    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
+    return text.replace(f"]({NOTEBOOK})", "](first_run.md)")
+
+
+def notebook() -> dict[str, str | bytes]:
+    """The notebook as a page, its links as seen from docs/, and each picture that it shows, by file name."""
+    files: dict[str, str | bytes] = {}
+    parts = []
+    for cell in json.loads((ROOT / NOTEBOOK).read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source.replace("](../docs/", "]("))
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            if picture := output.get("data", {}).get("image/png"):
+                name = f"pictures/first_run_{len(files)}.png"
+                files[name] = base64.b64decode(picture)
+                parts.append(f"![What the cell draws]({name})")
+            elif "text" in output:
+                parts.append(f"```\n{''.join(output['text']).rstrip()}\n```")
+    return {"first_run.md": "\n\n".join(parts) + "\n", **files}
 
 
 def api() -> str:

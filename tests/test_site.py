@@ -29,7 +29,9 @@ def pages() -> ModuleType:
 
 def test_every_page_is_in_the_navigation_once():
     nav = re.search(r"^nav:\n(.*?)^\w", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M | re.S)[1]
-    assert sorted(re.findall(r": (\w+\.md)$", nav, re.M)) == sorted(["index.md", "api.md", *PAGES])
+    assert sorted(re.findall(r": (\w+\.md)$", nav, re.M)) == sorted(
+        ["index.md", "first_run.md", "api.md", *PAGES]
+    )
 
 
 def test_every_public_name_is_on_the_page_of_the_api(pages):
@@ -45,9 +47,20 @@ def test_every_public_name_is_on_the_page_of_the_api(pages):
 
 def test_links_of_the_start_are_seen_from_the_folder_of_the_pages(pages):
     targets = re.findall(r"\]\(([^)\s]+)\)", pages.start())
-    local = [target.partition("#")[0] for target in targets if not target.startswith("https://")]
-    assert set(PAGES) < set(local)
-    assert [target for target in local if not (ROOT / "docs" / target).is_file()] == []
+    local = {target.partition("#")[0] for target in targets if not target.startswith("https://")}
+    assert {*PAGES, "first_run.md"} < local
+    assert [target for target in local - {"first_run.md"} if not (ROOT / "docs" / target).is_file()] == []
+
+
+def test_the_notebook_is_a_page_with_its_pictures(pages):
+    """In the order of the cells, with what they print, and links as seen from the folder of the pages."""
+    made = pages.notebook()
+    page = made.pop("first_run.md")
+    assert re.findall(r"!\[.*?\]\((.*?)\)", page) == list(made) != []
+    assert all(content.startswith(b"\x89PNG") for content in made.values())
+    assert "```python\n%pip install" in page and re.search(r"```\n +digits: .* nats\n", page)
+    links = re.findall(r"(?<!!)\[[^]]*\]\((.*?)\)", page)
+    assert links and set(links) <= set(PAGES)
 
 
 @pytest.mark.parametrize("page", PAGES)
