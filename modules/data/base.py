@@ -29,12 +29,16 @@ class Examples(ABC):
         class_names: one name a class; empty without labels.
         grey_values: n, where values are k·2/(n-1) - 1 with whole numbers k; None: where they aren't.
         left_out: what lies beside the examples in their place and is none of them, each with the reason.
+        blocks: (m,) int64, how many neighbours at a time are read together, where one alone is slow; None:
+            any order is as fast. window: how many of them at least are shuffled among each other.
     """
 
     shape: tuple[int, ...]
     class_names: list[str]
     grey_values: int | None = None
     left_out: Sequence[str] = ()
+    blocks: Tensor | None = None
+    window: int = 1
 
     def __init_subclass__(cls) -> None:
         """Rows that are images alone get labels of none."""

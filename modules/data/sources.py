@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,38 @@ def open_source(source: str, split: str, config: str | None = None) -> Opened:
     return Opened(_open_hub(source, split, config))
 
 
+def parquet_files(source: str, split: str, config: str | None = None) -> tuple[list[str], Sequence[LeftOut]]:
+    """The parquet files of one split where they lie, as paths or hf:// addresses, and what is left out.
+
+    Args: as of open_source; nothing but names is fetched.
+    Raises:
+        DataError: as open_source's; also a source of something else.
+    """
+    path = Path(source).expanduser()
+    if not path.exists() and _may_be_hub_name(source):
+        with _hub_faults(source):
+            import datasets
+
+            builder = datasets.load_dataset_builder(source, config)
+        files = list(_pick(source, builder.config.data_files or {}, split))
+        left_out: Sequence[LeftOut] = ()
+    elif not path.exists():
+        raise DataError(f"there is no file or folder {source}.{_nearest_path(path)}")
+    elif path.is_file():
+        files, left_out = [str(path)], ()
+    else:
+        below, lost = files_below(path)
+        tables = [file for file in below if is_table(file) and not is_hidden(file)]
+        chosen, other = files_of_split(path, below, split) if tables else ([], [])
+        files, left_out = [str(path / file) for file in chosen], [*lost, *other]
+    if not files or not all(file.lower().endswith(".parquet") for file in files):
+        raise DataError(
+            f"{source} is not of parquet files, of which alone a part can be read: set "
+            "HuggingFaceData.streamed to False, or convert it"
+        )
+    return files, left_out
+
+
 def _open_file(path: Path, split: str) -> Opened:
     if path.suffix.lower() not in BUILDERS:
         raise DataError(f"{path} is neither .parquet nor .arrow: convert it, or give the folder of images")
@@ -110,6 +143,16 @@ def _load(source: Path, files: Sequence[Path]) -> Dataset:
 
 def _open_hub(name: str, split: str, config: str | None) -> Dataset:
     import datasets
+
+    with _hub_faults(name):
+        found = datasets.load_dataset(name, config)
+    return _pick(name, found, split)
+
+
+@contextmanager
+def _hub_faults(name: str) -> Iterator[None]:
+    """What goes wrong with a set of the Hub inside, as a DataError."""
+    import datasets
     from datasets.exceptions import DatasetNotFoundError
 
     fetch = (
@@ -117,7 +160,7 @@ def _open_hub(name: str, split: str, config: str | None) -> Dataset:
         f'HuggingFaceData.source = "DIR"'
     )
     try:
-        found = datasets.load_dataset(name, config)
+        yield
     except (ConnectionError, TimeoutError) as error:
         raise DataError(
             f"the Hub is out of reach (offline?) and data set {name!r} is not cached: {fetch}"
@@ -133,7 +176,6 @@ def _open_hub(name: str, split: str, config: str | None) -> Dataset:
                 f"data set {name!r} cannot be opened offline ({_one_line(error)}): {fetch}"
             ) from error
         raise DataError(f"data set {name!r} of the Hub cannot be opened: {_one_line(error)}") from error
-    return _pick(name, found, split)
 
 
 def _pick(source: str, splits: Mapping[str, Any], split: str) -> Any:

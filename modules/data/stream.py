@@ -26,11 +26,30 @@ from modules.data.base import Examples
 from modules.data.quantization import dequantized
 
 
-def epoch_permutation(seed: int, epoch: int, length: int) -> Tensor:
-    """The order of the examples in one epoch: (length,) int64."""
+def epoch_permutation(
+    seed: int, epoch: int, length: int, blocks: Tensor | None = None, window: int = 1
+) -> Tensor:
+    """The order of the examples in one epoch: (length,) int64.
+
+    Args:
+        blocks: (m,) lengths of neighbours that are read together: they come in a drawn order, and as many of
+            them as make up `window` examples are shuffled among each other.
+    """
     digest = hashlib.blake2b(f"{seed}|order|{epoch}".encode(), digest_size=8).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
-    return torch.randperm(length, generator=generator)
+    if blocks is None:
+        return torch.randperm(length, generator=generator)
+    spans = torch.arange(length).split(blocks.tolist())
+    parts: list[Tensor] = []
+    waiting: list[Tensor] = []
+    order = torch.randperm(len(blocks), generator=generator).tolist()
+    for place, block in enumerate(order, start=1):
+        waiting.append(spans[block])
+        if sum(map(len, waiting)) >= window or place == len(order):
+            together = torch.cat(waiting)
+            parts.append(together[torch.randperm(len(together), generator=generator)])
+            waiting = []
+    return torch.cat(parts)
 
 
 class TrainingStream:
@@ -94,7 +113,9 @@ class TrainingStream:
         with self._lock:
             if epoch not in self._permutations:
                 kept = {e: p for e, p in self._permutations.items() if abs(e - epoch) == 1}
-                self._permutations = {**kept, epoch: epoch_permutation(self.seed, epoch, len(self.examples))}
+                of = self.examples
+                order = epoch_permutation(self.seed, epoch, len(of), of.blocks, of.window)
+                self._permutations = {**kept, epoch: order}
             return self._permutations[epoch]
 
     def batch(self, step: int, rows: range) -> Batch:
