@@ -34,7 +34,8 @@ def _check_environment() -> None:
         if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("1", "true", "yes", "y", "on", "t"):
             raise ConfigurationError(
                 f"ACCELERATE_USE_{name} is set: every process holds whole networks here; unset it, or choose "
-                "no such plugin in `accelerate config`"
+                "no such plugin in `accelerate config`, and split what doesn't fit by "
+                "Trainer.per_device_batch_size (docs/running.md)"
             )
 
 
