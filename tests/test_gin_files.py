@@ -146,12 +146,12 @@ def _overrides(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> lis
     source = re.search(r'^HuggingFaceData\.source = [\'"](.+)[\'"]', text, re.M)
     if source:
         monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
-        _write_parquet(folder / "train.parquet", source[1])
+        write_parquet(folder / "train.parquet", source[1])
         overrides.append(f'HuggingFaceData.source="{folder / "train.parquet"}"')
     return overrides
 
 
-def _write_parquet(path: Path, source: str) -> None:
+def write_parquet(path: Path, source: str) -> None:
     """Eight grey pictures with the columns of a set on the Hub."""
     import datasets
 

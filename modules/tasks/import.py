@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from shlex import quote
 
 from modules.core.checks import CheckpointError, ConfigurationError
 
@@ -48,5 +49,11 @@ def run(arguments: argparse.Namespace) -> int:
         runs.save_config(folder, built)
         checkpoints.save(checkpoints.path_of(folder, step), training.tensors(), training.numbers())
     print(f"{folder}: step {step:,} of {source.name}")
-    print(f"sample it: python launch.py --task generate --run {folder} --num 64")
+    print(f"sample it: python launch.py --task generate --run {quote(str(folder))} --num 64")
+    anew = [name for name, learnt in content.networks.items() if not learnt.moments]
+    if step >= trainer.num_steps:
+        print(f"to train it further, import it with --set NUM_STEPS=N above {step:,}")
+    else:
+        note = f" (anew, as the file lacks it: the optimizer of the {' and the '.join(anew)})" if anew else ""
+        print(f"train it further: python launch.py --output {quote(str(folder))} --resume{note}")
     return 0

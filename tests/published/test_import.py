@@ -16,6 +16,7 @@ from modules.energies.recovery import energy_and_grad
 from modules.schedules.cosine import CosineSchedule
 from modules.storage import checkpoints
 from tests.golden_weights import golden, golden_label
+from tests.test_gin_files import write_parquet
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = [
@@ -100,6 +101,83 @@ def test_it_can_be_verified_and_sampled_and_is_not_written_over(tmp_path, capsys
     capsys.readouterr()
     assert _imported(tmp_path, _published("averages"))[0] == 2
     assert "holds a run already" in capsys.readouterr().err
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch) -> str:
+    """A setting that names eight pictures of CIFAR-10's columns."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    write_parquet(tmp_path / "train.parquet", "uoft-cs/cifar10")
+    return f'HuggingFaceData.source="{tmp_path / "train.parquet"}"'
+
+
+@pytest.mark.parametrize("optimizers", [True, False], ids=["with optimizers", "without"])
+def test_it_is_trained_further(tmp_path, pictures, capsys, optimizers):
+    content = _published("averages")
+    for group in ("pi", "p"):
+        if not optimizers:
+            del content[f"{group}_optimizer"]
+    small = [*SIZES, "NUM_STEPS=9", "Trainer.batch_size=2", "LANGEVIN_STEPS=1", "Trainer.best=None"]
+    code, folder = _imported(tmp_path, content, [*small, "Trainer.sample_every=0", pictures])
+    told = capsys.readouterr().out
+    assert code == 0 and f"launch.py --output {folder} --resume" in told
+    assert ("the optimizer of the energy and the initializer" in told) == (not optimizers)
+    assert launch.main(["--output", str(folder), "--resume"]) == 0
+    before, _ = checkpoints.load(checkpoints.path_of(folder, 7))
+    after, state = checkpoints.load(checkpoints.path_of(folder, 9))
+    # new optimizers begin their warm-up, those of the file are past seven updates of it
+    count = 9 if optimizers else 2
+    assert state["updates"] == {"energy": count, "initializer": count}
+    assert after["energy_optimizer"]["0.step"] == count
+    for group in ("energy", "initializer", "energy_ema", "initializer_ema"):
+        assert any(not torch.equal(value, before[group][name]) for name, value in after[group].items())
+
+
+def test_a_finished_training_is_told_how_it_goes_on(tmp_path, capsys):
+    assert _imported(tmp_path, _published("averages"), [*SIZES, "NUM_STEPS=7"])[0] == 0
+    assert "import it with --set NUM_STEPS=N above 7" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_file_of_the_papers_size_is_taken_over_whole_and_trained_further(tmp_path, pictures):
+    """34.8M and 3.8M random weights in the published layout: the same outputs, and a step further."""
+    built = load([ROOT / "gin/cdrl_cifar10.gin"])
+    energy, unet = (built.value(f"RecoveryLikelihood.{part}") for part in ("energy", "initializer"))
+    content = {}
+    networks = {
+        "pi": (energy, published.energy_names(energy), 34_833_152),
+        "p": (unet, published.unet_names(unet), 3_769_795),
+    }
+    for group, (network, names, count) in networks.items():
+        weights = {f"module.{names[key]}": value for key, value in network.state_dict().items()}
+        vectors = (".weight_u", ".weight_v")
+        parameters = [value for name, value in weights.items() if not name.endswith(vectors)]
+        assert sum(value.numel() for value in parameters) == count
+        state = {
+            i: {"step": 7, "exp_avg": torch.zeros_like(v), "exp_avg_sq": v**2}
+            for i, v in enumerate(parameters)
+        }
+        content |= {
+            f"{group}_state_dict": weights,
+            f"{group}_ema_state_dict": {"num_updates": 7, "shadow_params": [v.clone() for v in parameters]},
+            f"{group}_optimizer": {"state": state, "param_groups": [{"lr": 1e-4}]},
+        }
+    small = ["NUM_STEPS=8", "Trainer.batch_size=1", "LANGEVIN_STEPS=1", "Trainer.sample_every=0"]
+    code, folder = _imported(tmp_path, content, [*small, "Trainer.best=None", pictures])
+    assert code == 0
+    run = runs.load(folder)
+    transition = CosineSchedule().transition(torch.tensor([2, 5]))
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    ours, theirs = run.energy.at(transition), energy.eval().at(transition)
+    # random weights' averaged spectral norms go on being iterated to convergence
+    assert torch.allclose(ours(x), theirs(x), rtol=0.02)
+    means = run.initializer.mean(x, transition), unet.eval().mean(x, transition)
+    assert torch.allclose(*means, rtol=1e-5, atol=1e-5)
+    assert launch.main(["--output", str(folder), "--resume"]) == 0
+    tensors, state = checkpoints.load(checkpoints.latest(folder))
+    assert state["step"] == 8
+    moved = [not torch.equal(tensors["energy"][name], value) for name, value in energy.named_parameters()]
+    assert any(moved)
 
 
 def _code() -> dict:
