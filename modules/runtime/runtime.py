@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from modules.core.checks import ConfigurationError, PeerError, check_choice, check_instance, check_integer
 from modules.methods.base import Method
+from modules.runtime.precision import AUTO, chosen
 from modules.runtime.signals import Signals
 
 _starting = threading.Lock()
@@ -50,7 +51,8 @@ class Runtime:
 
     Args:
         precision: "no" (float32), "bf16" (networks in autocast; states, noises and losses float32) or
-            None: what `accelerate launch` or `accelerate config` says.
+            None: what `accelerate launch` or `accelerate config` says. "auto": bf16 where this machine is
+            faster in it, measured here; `.precision` is what was taken, and what a run's folder keeps.
         trackers: accelerate's trackers, by name or as GeneralTracker instances; metrics.jsonl is always
             written.
         cpu_threads: torch's threads in commands and while training; None: as torch or the launcher decides.
@@ -78,7 +80,9 @@ class Runtime:
                 f"Runtime.precision {precision!r} is not supported: energies are divided by s² near 1e-5, "
                 "out of its range; use 'bf16' or 'no'"
             )
-        check_choice("Runtime.precision", precision, ("no", "bf16"))
+        check_choice("Runtime.precision", precision, ("no", "bf16", AUTO))
+        if precision == AUTO:
+            precision, _ = chosen()
         check_instance("Runtime.trackers", trackers, (tuple, list))
         for tracker in trackers:
             if not isinstance(tracker, GeneralTracker):

@@ -6,7 +6,7 @@ import argparse
 import difflib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from shlex import quote
@@ -17,6 +17,7 @@ from modules.storage.outputs import Outputs
 from modules.tasks import _sweep
 from modules.tasks._options import AUTO, LATEST
 
+_PRECISION = "Runtime.precision"
 _FILES = ("config.gin", "config.json", "data.json", "operative.gin", "metrics.jsonl", "curves.png")
 """That a new run writes beside its folders: none of them may be somebody else's."""
 
@@ -193,16 +194,48 @@ def _check_new(folder: Path) -> None:
 
 
 def _config(arguments: argparse.Namespace, checkpoint: Path | None) -> Config:
-    """From the files named; with --resume and none named, the run's own."""
+    """From the files named; with --resume and none named, the run's own. Its precision is no longer open."""
     from modules import config, runs
 
-    if arguments.gin:
-        return config.load(arguments.gin, arguments.overrides, arguments.imports)
-    if checkpoint is None:
-        raise ConfigurationError("nothing to train: name a gin file, such as --gin gin/cdrl_digits.gin")
-    return runs.saved_config(
-        _run_of(checkpoint), arguments.overrides, arguments.imports, arguments.trust_imports
-    )
+    def load(overrides: Sequence[str]) -> Config:
+        if arguments.gin:
+            return config.load(arguments.gin, overrides, arguments.imports)
+        if checkpoint is None:
+            raise ConfigurationError("nothing to train: name a gin file, such as --gin gin/cdrl_digits.gin")
+        return runs.saved_config(_run_of(checkpoint), overrides, arguments.imports, arguments.trust_imports)
+
+    found = load(arguments.overrides)
+    taken = _precision(found, checkpoint, arguments.trust_imports)
+    if taken is None:
+        return found
+    others = [words for words in arguments.overrides if words.split("=")[0].strip() != _PRECISION]
+    return load([*others, f"{_PRECISION} = {taken!r}"])
+
+
+def _precision(config: Config, checkpoint: Path | None, trust_imports: bool) -> str | None:
+    """What the configuration's "auto" stands for, said in a line; None where that isn't asked.
+
+    A run keeps the precision that it began in: on another machine its arithmetic stays what it was.
+    """
+    from modules import runs
+    from modules.runtime import precision
+
+    def bound(config: Config) -> object:
+        return config.value(_PRECISION) if runs.is_bound(config, _PRECISION) else None
+
+    before = None
+    if checkpoint:
+        folder = _run_of(checkpoint)
+        before = bound(runs.saved_config(folder, imports=config.imports, trust_imports=trust_imports))
+    wanted = bound(config)
+    taken, told = None, None
+    if wanted == precision.AUTO:
+        taken, told = (str(before or "no"), None) if checkpoint else precision.chosen()
+    if checkpoint and (taken or wanted) == "bf16":
+        told = precision.kept()
+    if told and _is_main():
+        print(told)
+    return taken
 
 
 def _check_unchanged(checkpoint: Path, config: Config, trust_imports: bool) -> None:

@@ -232,6 +232,12 @@ class Trainer:
         others = (*self.optimizers.values(), self.guard, self.ema, self.evaluation)
         fresh = resume is None
         check_training(self.method, self.generation, seen, self.runtime, fresh=fresh, others=others)
+        precisions = sorted(set(self.runtime.gather_objects([self.runtime.precision])))
+        if len(precisions) > 1:
+            raise ConfigurationError(
+                f"the processes took different precisions, {' and '.join(map(repr, precisions))}: set "
+                "Runtime.precision to one of them"
+            )
         steps = self.runtime.gather_objects([training.num_steps_done])
         if len(set(steps)) > 1:
             raise CheckpointError(

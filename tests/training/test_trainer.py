@@ -174,7 +174,7 @@ REFUSED = {
         "Trainer.per_device_batch_size 3 doesn't divide the 8 samples",
     ),
     "precision": (lambda: Runtime("fp16"), "use 'bf16' or 'no'"),
-    "a word for a precision": (lambda: Runtime("half"), "must be one of 'no', 'bf16'"),
+    "a word for a precision": (lambda: Runtime("half"), "must be one of 'no', 'bf16', 'auto'"),
     "a tracker": (lambda: Runtime(trackers=("tensorbord",)), "Did you mean 'tensorboard'?"),
     "a tracker without brackets": (
         lambda: Runtime(trackers="tensorboard"),
