@@ -21,7 +21,7 @@ from modules.sampling.indexed import sample
 from modules.training.state import Training
 from modules.training.trainer import Trainer
 
-_APART = 1_000_003  # between the seeds of one run's draws
+APART = 1_000_003  # between the seeds of one run's draws
 
 
 def parser(description: str, num: int) -> argparse.ArgumentParser:
@@ -83,7 +83,7 @@ def walks(
     if "initializer" in training.networks or isinstance(initializer, OwnInitializer):
         factor = configured.denoise_factor if isinstance(initializer, OwnInitializer) else 0.0
         made["proposals"] = Generation(Langevin(num_steps=0), guidance, denoise_factor=factor)
-    drawn = [Draw.of_seed(trainer.seed + k * _APART, num, labels) for k in range(draws)]
+    drawn = [Draw.of_seed(trainer.seed + k * APART, num, labels) for k in range(draws)]
     for name, generation in made.items():
         yield name, [sample(generation, networks, draw, trainer.runtime) for draw in drawn]
 

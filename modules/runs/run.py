@@ -31,7 +31,7 @@ from modules.runs.trained import Trained
 from modules.runtime.runtime import Runtime
 from modules.samplers.base import Sampler
 from modules.sampling.draw import Draw
-from modules.sampling.generation import Generation, Sampled
+from modules.sampling.generation import QUALITIES, Generation, Sampled
 from modules.sampling.inpainting import Inpainting
 from modules.schedules.base import Schedule
 from modules.storage import checkpoints
@@ -236,6 +236,29 @@ class Run(Trained):
         other.method = copy.copy(self.method)
         other.method.schedule = self.method.schedule.with_levels(num_levels)
         return other
+
+    def with_quality(self, name: str) -> Run:
+        """This run by the levels and chain steps that its recipe has for "fast" or "best"; "default": as is.
+
+        Raises:
+            ConfigurationError: another name, a run trained on a fixed ladder, or a recipe that has none.
+        """
+        check_choice("quality", name, QUALITIES)
+        if name == "default":
+            return self
+        if type(self.method.schedule).with_levels is Schedule.with_levels:
+            raise ConfigurationError(
+                f"quality {name!r} picks levels, and the run was trained on the {self.schedule.num_levels} "
+                f"of a {type(self.schedule).__name__}: take fewer chain steps (--steps) instead"
+            )
+        found = (self.generation.qualities or {}).get(name)
+        if found is None:
+            raise ConfigurationError(
+                f"the run's recipe has no quality {name!r}: give levels and chain steps (--ladder T "
+                f"--steps K), or --set \"Generation.qualities={{'{name}': (T, K)}}\""
+            )
+        levels, steps = found
+        return self.with_ladder(levels).with_steps(steps)
 
     def with_steps(self, num_steps: int) -> Run:
         """This run with K chain steps a level when sampling; fewer ones longer, where the sampler knows how.

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import gin
 import torch
 from torch import Tensor
 
-from modules.core.checks import check_instance, check_number
+from modules.core.checks import (
+    ConfigurationError,
+    check_choice,
+    check_instance,
+    check_integer,
+    check_number,
+)
 from modules.core.tensors import expand_as
 from modules.core.types import Chain, NoiseSource, Potential, Transition
 from modules.energies.recovery import RecoveryPotential, energy_and_grad
@@ -33,6 +39,10 @@ class Sampled:
     levels: list[Tensor]
 
 
+QUALITIES = ("fast", "default", "best")
+"""By name: fewer evaluations, as the run is configured, and the least distance to data."""
+
+
 @gin.register
 class Generation:
     """Samples from trained networks: x_T ~ N(0, I), then proposal and chain per level, then denoising.
@@ -43,6 +53,8 @@ class Generation:
         denoise_factor: r of the last step (spec §6): 0 none, 1 Tweedie's formula, 2 as CDRL published.
         inpainting: which way known pixels go; None: a run's own way, of its method's shared or independent
             noises, and outside a run with shared noise.
+        qualities: "fast" and "best" -> (T, K), levels and chain steps of each, for energies that know all
+            levels: the ends of the knee of quality against evaluations T (1 + K), beside the run's own.
     """
 
     _watch: Callable[[Transition, Chain], None] | None = None
@@ -53,6 +65,7 @@ class Generation:
         guidance: Guidance | None = None,
         denoise_factor: float = 1.0,
         inpainting: Inpainting | None = None,
+        qualities: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         check_instance("Generation.sampler", sampler, Sampler)
         check_instance("Generation.guidance", guidance, (Guidance, type(None)))
@@ -62,6 +75,16 @@ class Generation:
         self.guidance = guidance or NoGuidance()
         self.denoise_factor = denoise_factor
         self.inpainting = inpainting
+        self.qualities = qualities
+        check_instance("Generation.qualities", qualities, (Mapping, type(None)))
+        for name, pair in (qualities or {}).items():
+            check_choice("Generation.qualities' names", name, ("fast", "best"))
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise ConfigurationError(
+                    f"Generation.qualities[{name!r}] must be (levels, chain steps), got {pair!r}"
+                )
+            check_integer(f"Generation.qualities[{name!r}]'s levels", pair[0], low=1)
+            check_integer(f"Generation.qualities[{name!r}]'s chain steps", pair[1], low=0)
 
     def watched(self, watch: Callable[[Transition, Chain], None]) -> Generation:
         """This generation, which tells of every chain on its way, at its transition."""

@@ -52,6 +52,12 @@ def add_ladder(parser: argparse._ArgumentGroup) -> None:
     parser.add_argument("--ladder", type=int, metavar="T", help=text)
 
 
+def add_quality(parser: argparse._ArgumentGroup) -> None:
+    """The option of levels and chain steps by name, of tasks that sample."""
+    text = "levels and chain steps by the recipe's Generation.qualities, for an energy that knows all levels"
+    parser.add_argument("--quality", choices=("fast", "default", "best"), help=text)
+
+
 def add_sharing(parser: argparse._ArgumentGroup) -> None:
     """Options of the tasks that give a run away."""
     add = parser.add_argument
@@ -96,8 +102,14 @@ def as_it_is(
 
 
 def settled(arguments: argparse.Namespace, trained: Run) -> Run:
-    """The run by --ladder's levels, where they are given, in a process whose threads are its own."""
+    """The run by --ladder's levels or --quality's walk, in a process whose threads are its own."""
     trained.runtime.use_threads()
+    given = vars(arguments)
+    if given.get("quality") is not None:
+        for other in ("ladder", "steps"):
+            if given.get(other) is not None:
+                raise ConfigurationError(f"--quality chooses levels and chain steps: leave --{other} out")
+        return trained.with_quality(arguments.quality)
     return trained if arguments.ladder is None else trained.with_ladder(arguments.ladder)
 
 

@@ -49,6 +49,7 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     add("--strength", type=float, default=1.0, metavar="W", help="of --without (default 1)")
     add("--num", type=int, default=64, help="how many images (default 64)")
     _options.add_run_options(parser)
+    _options.add_quality(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -43,6 +43,7 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
         "a table and curves show the values against them",
     )
     _options.add_ladder(parser)
+    _options.add_quality(parser)
     add("--batch-size", type=int, help="samples at once on a device (default: the run's)")
     add("--statistics", metavar="NPZ", help="published statistics mu, sigma to compare with, for fid")
     add("--checkpoint", metavar="DIR", help='a checkpoint of the run, or "best" (default: the newest)')
@@ -111,6 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     evaluator = trained.evaluator()
     place = {"label": trained.name_of(label)} if label is not None else {}
     place |= {"ladder": arguments.ladder} if arguments.ladder else {}
+    place |= {"quality": arguments.quality} if arguments.quality else {}
     place |= {"set": arguments.overrides} if arguments.overrides else {}
     swept: dict[float, Measured] = {}
     for scale in scales:
@@ -150,6 +152,8 @@ def _name(arguments: argparse.Namespace, step: int, evaluation: Evaluation, labe
         parts.append(f"label{label}")
     if arguments.ladder is not None:
         parts.append(f"ladder{arguments.ladder}")
+    if arguments.quality is not None:
+        parts.append(arguments.quality)
     if arguments.weights != "ema":
         parts.append(arguments.weights)
     if arguments.statistics:

@@ -46,6 +46,7 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     )
     add("--format", choices=("png", "npz"), default="png", help="a PNG for each image, or one array file")
     _options.add_run_options(parser)
+    _options.add_quality(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

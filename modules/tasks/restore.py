@@ -44,6 +44,7 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
     )
     add("--guidance", type=float, metavar="W", help="classifier-free guidance scale; 0 = conditional")
     _options.add_run_options(parser)
+    _options.add_quality(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

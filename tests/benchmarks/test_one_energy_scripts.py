@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from benchmarks import digits_quality, images_quality, one_energy_parts
+from benchmarks import digits_quality, images_quality, one_energy_parts, quality_evaluations
 from tests.tiny import ONE
 
 torch.set_num_threads(1)
@@ -84,3 +84,28 @@ def test_figures_of_several_draws_are_their_means(judge, tmp_path, capsys, monke
     assert torch.equal(chain, again) and (chain - other).abs().max() > 0.1
     assert digits_quality.main([*words, "--draws", "0"]) == 2
     assert "--draws must be" in capsys.readouterr().err
+
+
+def test_quality_stands_against_evaluations_that_were_counted(
+    one_run, tiny_run, judge, tmp_path, capsys, monkeypatch
+):
+    """T (1 + K) gradients and one that denoises; Metropolis has one more a chain; a network proposes once."""
+    monkeypatch.setattr(quality_evaluations.Judge, "fit", lambda: judge)
+    rows, picture = tmp_path / "rows.jsonl", tmp_path / "picture.png"
+    words = ["--levels", "2", "3", "--steps", "2", "--most", "8", "--num", "20", "--json", str(rows)]
+    ours = ["--run", str(one_run), "--beside", str(tiny_run), "--picture", str(picture)]
+    assert quality_evaluations.main([*ours, *words]) == 0
+    found = [json.loads(line) for line in rows.read_text().splitlines()]
+    walked = [(row["walk"], row["T"], row["K"], row["evaluations"]) for row in found]
+    assert walked == [
+        ("--quality default", 6, 2, 6 * 3 + 1),
+        ("ancestral", 2, 0, 3),
+        ("ancestral", 3, 0, 4),
+        ("chain", 2, 2, 7),
+        ("uncorrected", 2, 2, 7),
+        ("adjusted", 2, 2, 9),
+        (tiny_run.name, 6, 2, 6 * 3 + 1),
+    ]
+    assert len({row["fid"] for row in found}) == len(found) and picture.stat().st_size > 5000
+    assert quality_evaluations.main(["--run", str(tiny_run)]) == 2
+    assert "is no run of one energy: name it in --beside" in capsys.readouterr().err

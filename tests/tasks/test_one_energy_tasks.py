@@ -63,6 +63,44 @@ def test_generation_by_any_number_of_levels(one_run, tmp_path, capsys):
             run.with_ladder(wrong)
 
 
+WALKS = "Generation.qualities={'fast': (3, 0), 'best': (4, 3)}"
+
+
+def test_quality_is_levels_and_steps_by_name(one_run, tmp_path, capsys):
+    """--quality draws what --ladder T --steps K draws; "default" what the run draws; in evaluations too."""
+    options, named = ["--num", "4", "--label", "3", "--format", "npz"], ["--set", WALKS, "--quality"]
+    by = {"fast": ["--ladder", "3", "--steps", "0"], "best": ["--ladder", "4", "--steps", "3"], "default": []}
+    drawn = []
+    for name, walk in by.items():
+        assert _task("generate", one_run, tmp_path / name, *options, *named, name) == 0
+        assert _task("generate", one_run, tmp_path / f"{name} by hand", *options, *walk) == 0
+        drawn.append(_drawn(tmp_path / name))
+        assert np.array_equal(drawn[-1], _drawn(tmp_path / f"{name} by hand"))
+    assert not np.array_equal(drawn[0], drawn[1]) and not np.array_equal(drawn[1], drawn[2])
+    capsys.readouterr()
+    for words, expected in {
+        (
+            "--quality",
+            "best",
+        ): "recipe has no quality 'best': give levels and chain steps (--ladder T --steps K)",
+        (*named, "fast", "--ladder", "3"): "--quality chooses levels and chain steps: leave --ladder out",
+        (*named, "fast", "--steps", "3"): "leave --steps out",
+        ("--set", "Generation.qualities={'fast': (3,)}"): "must be (levels, chain steps), got (3,)",
+        ("--set", "Generation.qualities={'quick': (3, 0)}"): "must be one of 'fast', 'best'",
+        ("--set", "Generation.qualities={'fast': (0, 0)}"): "'s levels must be at least 1",
+    }.items():
+        assert _task("generate", one_run, tmp_path / "refused", *words) == 2, words
+        printed = capsys.readouterr().err
+        assert expected in printed and printed.count("\n") == 1, printed
+
+
+def test_quality_of_a_fixed_ladder_is_refused(tiny_run, tmp_path, capsys):
+    assert _task("generate", tiny_run, tmp_path / "refused", "--set", WALKS, "--quality", "fast") == 2
+    printed = capsys.readouterr().err
+    assert "the run was trained on the 6 of a CosineSchedule: take fewer chain steps" in printed
+    assert printed.count("\n") == 1
+
+
 def test_evaluation_by_another_ladder(one_run, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     options = [
