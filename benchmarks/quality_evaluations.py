@@ -5,8 +5,8 @@
 
 A walk is T levels with K chain steps each. Of --run: "ancestral" (its proposals alone, K = 0), "chain" (as
 its recipe has it), "uncorrected" (Langevin's plain noise, at half the step) and "adjusted" (Metropolis); of
-runs beside: as they are. Evaluations are counted while sampling, a network's proposals too. Figures are those of
-benchmarks.digits_quality, means over the draws; the walks that --quality names stand among them.
+runs beside: as they are. Evaluations are counted while sampling, a network's proposals too. Figures are those
+of benchmarks.digits_quality, means over the draws; the walks that --quality names stand among them.
 """
 
 from __future__ import annotations
