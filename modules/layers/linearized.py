@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_weight
 
 from modules.layers.film_norm import FilmPull, normalize_film
@@ -28,7 +29,7 @@ def normalize_film_silu(
 class _SiluPull(torch.autograd.Function):
     """g silu'(z), and what it hands back: one pass each for what would be a dozen of elementary operations.
 
-    With σ = sigmoid(z): silu' = σ + zσ(1 - σ), silu'' = σ(1 - σ)(2 + z(1 - 2σ)). Differentiable again.
+    With σ = sigmoid(z): silu' = σ + zσ(1 - σ), silu'' = σ(1 - σ)(2 + z(1 - 2σ)).
     """
 
     @staticmethod
@@ -37,11 +38,12 @@ class _SiluPull(torch.autograd.Function):
         return torch.ops.aten.silu_backward(g, z)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor, Tensor]:
         g, z = ctx.saved_tensors
         s = torch.sigmoid(z)
         bent = torch.addcmul(s, s, s, value=-1).mul_((z * s).mul_(-2).add_(z).add_(2))
-        return _SiluPull.apply(v, z), bent.mul_(v).mul_(g)
+        return torch.ops.aten.silu_backward(v, z), bent.mul_(v).mul_(g)
 
 
 def convolve(h: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Pull]:

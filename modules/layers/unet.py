@@ -223,7 +223,7 @@ class LinearizedUNet:
                     slopes.append(slope)
                 width = joined[i]
                 if width is not None:
-                    g, skip = g[:, :width], g[:, width:]
+                    g, skip = g.split([width, g.shape[1] - width], 1)  # slices would go back as padded zeros
                     waiting.append(skip)
             g = pull_stem(g + waiting.pop())
             return g, torch.stack(slopes).sum(0) if slopes else None

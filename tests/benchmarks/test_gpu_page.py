@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+import torch
+
 import launch
 from benchmarks import gpu, score_step
 
@@ -55,3 +58,15 @@ def test_steps_of_denoiser_and_energy_are_compared(capsys):
         "energy, with level, plain",
     ]
     assert rows[1].endswith("1.00 (1.00-1.00)")
+
+
+@pytest.mark.slow
+def test_the_tiny_page_is_whole(tmp_path):
+    """Every command of it in a process of its own, on whatever machine this is; no part fails."""
+    page = tmp_path / "page.md"
+    code = gpu.main(["--output", str(page), "--tiny", "--minutes", "20"])
+    text = page.read_text()
+    assert code == 0 and "exit code" not in text and "were over" not in text, text
+    titles = [part.title for part in gpu.parts(tmp_path, True, torch.cuda.device_count())]
+    assert [line[3:] for line in text.split("\n") if line.startswith("## ")] == titles
+    assert "chain" in text and "denoiser, plain" in text and "4 samples" in text
