@@ -48,7 +48,7 @@ def test_it_writes_figures_that_no_batch_size_changes(tiny_run, tmp_path, capsys
     (level,) = one["levels"]
     assert level["level"] == 2 and len(level["energy"]) == 41
     assert level["recognised_start"] == other["levels"][0]["recognised_start"] == 0.6
-    assert f"level 2: {level['verdict']}" in capsys.readouterr().out
+    assert f"level 2 from data: {level['verdict']}" in capsys.readouterr().out
     torch.testing.assert_close(level["energy"], other["levels"][0]["energy"], rtol=1e-4, atol=1e-4)
     assert level["displacement"][0] == 0 and level["displacement"][-1] > 0
     assert one["seed"] == 0 and one["step"] == 4
