@@ -60,8 +60,9 @@ class LongChains:
 
     def rows(self, order: Tensor) -> LongChains:
         """Some of the chains, (m,) indices."""
-        chosen = {k: getattr(self, k)[:, order] for k in ("energy", "displacement", "frames", "clean")}
-        perhaps = {k: getattr(self, k) for k in ("acceptance", "swaps", "round_trips")}
+        mine = vars(self)
+        chosen = {k: mine[k][:, order] for k in ("energy", "displacement", "frames", "clean")}
+        perhaps = {k: mine[k] for k in ("acceptance", "swaps", "round_trips")}
         chosen |= {k: v[..., order] for k, v in perhaps.items() if v is not None}
         return dataclasses.replace(self, **chosen)
 
@@ -70,7 +71,7 @@ def join(parts: Sequence[LongChains]) -> LongChains:
     """Chains of several batches as one."""
 
     def whole(name: str, axis: int) -> Tensor | None:
-        found = [getattr(part, name) for part in parts]
+        found = [vars(part)[name] for part in parts]
         return None if found[0] is None else torch.cat(found, axis)
 
     figures = {name: whole(name, 1) for name in ("energy", "displacement", "frames", "clean")}

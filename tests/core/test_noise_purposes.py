@@ -178,8 +178,9 @@ def _annealing() -> None:
 
 def _ancestral() -> None:
     path = AncestralPath(Networks(small_networks()[0], OwnProposal((3,), 3), ContinuousSchedule(2)), 2)
-    path.tune(_batch().image, _noise())
-    list(walk(path, _batch().image, _noise()))
+    sampler = Hamiltonian(1, 2)
+    path.tune(_batch().image, _noise(), sampler)
+    list(walk(path, sampler, _batch().image, _noise()))
 
 
 PROCEDURES = {

@@ -56,6 +56,7 @@ PLACES = {
     "ModuleFeatures": EXTRACTOR + "\nModuleFeatures.model = 'torch.nn.AvgPool2d'",
     "Langevin": "RecoveryLikelihood.sampler = @{0}()",
     "Best": "Trainer.best = @{0}()",
+    "Generation": "",
     "Trainer": "",
 }
 COMMANDS = {
