@@ -36,6 +36,8 @@ from tests.training.test_guards import assert_same, trainer_of
 torch.set_num_threads(1)
 
 REQUEUED = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGPWR")
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored, here and in what is started
+
 ALL = {"SIGINT": 130, "SIGINT+SIGTERM": 75, "SIGTERM+SIGINT": 75, **dict.fromkeys(REQUEUED, 75)}
 
 OTHERS = {
