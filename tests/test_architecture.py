@@ -270,7 +270,7 @@ def test_who_names_code():
         ("modules.core.lazy", "exports"),
         ("modules.config.imports", "_import_own"),
         ("modules.config.imports", "import_user_module"),  # --import, or an import of a gin file
-        ("modules.tasks.chains", "_judge"),  # --judge
+        ("modules.tasks._judge", "__init__"),  # --judge
         ("modules.features.module", "_built"),
     }
     components = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +24,8 @@ from modules.schedules.levels import level, pair
 
 _PILOT_LEVELS = 8  # transitions in each of the run's at which the pilot looks
 _FIRST_SHARE = 0.5  # of σ̄, a step before the pilot has learned better
+_WARMING = 20  # turns of the pilot at the noisiest level
+_LEAST = 0.05  # of the roughest place's: nowhere are levels much rarer than the pilot can answer for
 
 
 class AncestralPath:
@@ -62,9 +65,8 @@ class AncestralPath:
 
     def transition(self, t: int, x: Tensor) -> Transition:
         """From level t to level t - 1, of x (b, ...)."""
-        logsnr_s, logsnr_t = (torch.full((len(x),), float(v), device=x.device, dtype=torch.float64)
-                              for v in self.logsnr[t - 1 : t + 1])  # fmt: skip
-        c = pair(logsnr_s, logsnr_t)
+        logsnr = self.logsnr[t - 1 : t + 1, None].expand(2, len(x)).to(x.device)
+        c = pair(logsnr[0], logsnr[1])
         return c.map(lambda v: v.to(x.dtype) if v.is_floating_point() else v)
 
     def potential(self, k: int, x: Tensor) -> Potential:
@@ -141,9 +143,6 @@ class AncestralPath:
         self.logsnr, self.shares, self.steps = (tuned[name] for name in ("logsnr", "shares", "steps"))
 
 
-_WARMING = 20  # turns of the pilot at the noisiest level
-
-
 @torch.no_grad()
 def walk(
     path: AncestralPath,
@@ -205,13 +204,8 @@ def bounds(transition: Transition) -> tuple[Tensor, Tensor]:
 
 
 def _straight(places: Tensor, knots: Tensor, values: Tensor) -> Tensor:
-    """values (m,) at rising knots, straight between them and level beyond, at places (k,)."""
-    if len(knots) == 1:
-        return values.expand(len(places)).clone()
-    right = torch.searchsorted(knots, places).clamp(1, len(knots) - 1)
-    low, high = knots[right - 1], knots[right]
-    part = ((places - low) / (high - low)).clamp(0, 1)
-    return (1 - part) * values[right - 1] + part * values[right]
+    """values (m,) at rising knots, straight between them and level beyond, at places (k,), float64."""
+    return torch.from_numpy(np.interp(places.numpy(), knots.numpy(), values.numpy()))
 
 
 def _spread_evenly(logsnr: Tensor, knots: Tensor, rough: Tensor) -> Tensor:
@@ -225,9 +219,6 @@ def _spread_evenly(logsnr: Tensor, knots: Tensor, rough: Tensor) -> Tensor:
     found = _straight(wanted, length, grid).flip(0)
     found[0], found[-1] = high, low
     return found
-
-
-_LEAST = 0.05  # of the roughest place's: nowhere are levels much rarer than the pilot can answer for
 
 
 def _log_normal(away: Tensor, std: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modules.core.checks import ConfigurationError, in_short, one_line
-from modules.core.code import object_named
+from modules.core.checks import ConfigurationError
 from modules.tasks import _options
+from modules.tasks._judge import Judge
 
 if TYPE_CHECKING:
     import torch
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from modules.analysis.verdict import Verdict
     from modules.runs import Run
     from modules.samplers.base import Sampler
-
-    Judge = Callable[[Tensor], Tensor]
-
-_JUDGE = "a function of images (n, c, h, w) that returns (n,) bool, or (n,) int64 classes, -1 = none"
 
 
 def add_arguments(parser: argparse._ArgumentGroup) -> None:
@@ -80,7 +76,7 @@ def add_arguments(parser: argparse._ArgumentGroup) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write chains.json and chains.png, and print the verdicts."""
     _check(arguments)
-    judge = _judge(arguments.judge)
+    judge = None if arguments.judge is None else Judge(arguments.judge)
 
     import torch
     from tqdm.auto import tqdm
@@ -111,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.temper and arguments.level == [levels - 1]:
         raise ConfigurationError(f"--temper: level {levels - 1} is the noisiest: there is none above it")
     if judge is not None:  # on as many images as it will be given; a misfit is told before the chains
-        _classes(judge, torch.zeros(arguments.num, *trained.data.shape), arguments.judge)
+        judge.classes(torch.zeros(arguments.num, *trained.data.shape))
     told, files = ("along", "level", "start"), ("chains.json", "chains.png")
     outputs = _options.outputs(arguments, _folder(arguments), told, files, trained)
     folder = outputs.folder
@@ -132,10 +128,11 @@ def run(arguments: argparse.Namespace) -> int:
         for chains in watched:
             shares, figures = None, _swapped(chains)
             if judge is not None:
-                classes = torch.stack([_classes(judge, x, arguments.judge) for x in chains.clean])
+                classes = torch.stack([judge.classes(x) for x in chains.clean])
                 recognised.append((classes >= 0).double().mean(1).tolist())
                 shares = recognised[-1][0], recognised[-1][-1]
-                figures |= _changed(classes, chains, arguments.every)
+                between = arguments.every * chains.frame_records[-1] / (len(chains.frame_records) - 1)
+                figures |= judge.changes(classes, between)
             said.append(figures)
             verdict = judge_chains(
                 chains.energy, chains.displacement, arguments.steps, shares, arguments.burn_in
@@ -196,45 +193,6 @@ def _folder(arguments: argparse.Namespace) -> str:
     return f"chains_{arguments.along}{level}_{'+'.join(arguments.start)}"
 
 
-def _judge(name: str | None) -> Judge | None:
-    """What MODULE:NAME names, imported."""
-    if name is None:
-        return None
-    module, _, function = name.partition(":")
-    if not module or not function:
-        raise ConfigurationError(f"--judge {name} must be MODULE:NAME of {_JUDGE}")
-    return object_named(name, "--judge", callable, _JUDGE)
-
-
-def _classes(judge: Judge, images: Tensor, name: str) -> Tensor:
-    """What the judge takes images for, (n,) int64: 0 for all of one that says yes or no, and -1 for no.
-
-    What isn't a number is grey to it.
-
-    Raises:
-        ConfigurationError: a judge that fails on such images, or whose answer is neither bool nor int64 (n,).
-    """
-    import torch
-
-    shape = tuple(images.shape)
-    try:
-        found = judge(images.nan_to_num(0.0))
-    except Exception as fault:  # the judge is the user's, and may fail by anything
-        reason = f"{type(fault).__name__}: {one_line(fault)}"
-        raise ConfigurationError(f"--judge {name} fails on images {shape}: {reason}") from fault
-    kinds = (torch.bool, torch.int64)
-    if not isinstance(found, torch.Tensor) or found.dtype not in kinds or found.shape != shape[:1]:
-        given = (
-            f"{str(found.dtype).removeprefix('torch.')} {tuple(found.shape)}"
-            if isinstance(found, torch.Tensor)
-            else in_short(found)
-        )
-        raise ConfigurationError(
-            f"--judge {name} must return bool or int64 {shape[:1]} of images {shape}, one each, not {given}"
-        )
-    return found.long() - 1 if found.dtype == torch.bool else found
-
-
 def _swapped(chains: LongChains) -> dict[str, Any]:
     """Figures of tempering: shares of swaps taken, the lowest pair first, and arrivals from the top."""
     if chains.swaps is None or chains.round_trips is None:
@@ -243,16 +201,6 @@ def _swapped(chains: LongChains) -> dict[str, Any]:
         "swaps_taken": chains.swaps.mean(1).tolist(),
         "round_trips_per_chain": float(chains.round_trips.mean()),
     }
-
-
-def _changed(classes: Tensor, chains: LongChains, every: int) -> dict[str, Any]:
-    """Changes of class from frame to frame; none are told of a judge without classes."""
-    from modules.analysis.mixing import class_changes
-
-    if int(classes.max()) < 1:
-        return {}
-    between = every * chains.frame_records[-1] / (len(chains.frame_records) - 1)
-    return {"class_changes_per_1000_steps": 1000 / between * class_changes(classes)}
 
 
 def _batch(

@@ -91,14 +91,14 @@ def test_log_z_and_the_coverage_of_its_intervals(reverse, moving):
 
 def test_proposals_that_miss_data_show_in_the_gap():
     """x̂ clamped to [-0.8, 0.8] never gets to 4 of 10 points: low going down, and far from going up."""
-    path = AncestralPath(Networks(RAISED, OwnProposal((2,), limit=0.8), SCHEDULE), 10)
+    path = AncestralPath(Networks(RAISED, OwnProposal((2,), limit=0.8), SCHEDULE), 20)
     path.tune(data(PILOT), PILOT)
     found = []
     for reverse, sign in ((False, 1), (True, -1)):
         *_, last = walk(path, None, _start(reverse), _noise("walk"), reverse)
         found.append(log_mean(last.log_weight, sign))
     down, up = found
-    assert down.value < 0.6 and 0.65 < up.value < 1.1
+    assert down.value < 0.6 and abs(up.value - 0.7) < 0.1
     assert up.value - down.value > 4 * (down.error**2 + up.error**2) ** 0.5
 
 
