@@ -13,7 +13,7 @@ from modules.core.checks import ConfigurationError, check_integer, check_number
 from modules.layers.attention import SelfAttention
 from modules.layers.embeddings import LevelEmbedding
 from modules.layers.film import FilmConvBlock, downsample, upsample
-from modules.layers.linearized import convolve, double, halve, normalize_film_silu
+from modules.layers.linearized import convolve, convolve_doubled, double, halve, normalize_film_silu
 from modules.layers.normalization import group_norm, group_norm_as_film
 from modules.layers.stages import Pull
 
@@ -231,12 +231,6 @@ class LinearizedUNet:
         return out, pull_all
 
 
-_PULLED: dict[Callable[[Tensor], Tensor], Callable[[Tensor], tuple[Tensor, Pull]]] = {
-    downsample: halve,
-    upsample: double,
-}
-
-
 def _stage(
     stage: UNetStage, h: Tensor, film: Tensor, moved: Tensor | None
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor | None]]]:
@@ -252,14 +246,18 @@ def _block(
     block: FilmConvBlock, h: Tensor, film: Tensor, moved: Tensor | None
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor | None]]]:
     """FilmConvBlock with its pull."""
-    resample = None if block.resample is None else _PULLED[block.resample]
     gamma, beta = block.norm2.weight, block.norm2.bias
     scale, shift = film.chunk(2, 1)
     z, pull_norm1 = normalize_film_silu(h, *group_norm_as_film(block.norm1, h.shape[0]))
-    if resample is not None:
-        z, pull_z = resample(z)
-        h, pull_h = resample(h)
-    z, pull_conv1 = convolve(z, block.conv1.weight, block.conv1.bias)
+    pull_z: Pull | None = None
+    pull_h: Pull | None = None
+    if block.resample is upsample:
+        h, pull_h = double(h)
+        z, pull_conv1 = convolve_doubled(z, block.conv1.weight, block.conv1.bias)
+    else:
+        if block.resample is downsample:
+            (z, pull_z), (h, pull_h) = halve(z), halve(h)
+        z, pull_conv1 = convolve(z, block.conv1.weight, block.conv1.bias)
     z, pull_norm2 = normalize_film_silu(
         z, block.norm2.num_groups, block.norm2.eps, gamma * (1 + scale), beta * (1 + scale) + shift
     )
@@ -277,8 +275,8 @@ def _block(
         inner = pull_conv2(g)
         inner, in_scale, in_shift = pull_norm2(inner if kept is None else inner * kept)
         inner = pull_conv1(inner)
-        if resample is not None:
-            inner, direct = pull_z(inner), pull_h(direct)
+        inner = inner if pull_z is None else pull_z(inner)
+        direct = direct if pull_h is None else pull_h(direct)
         slope = None
         if moved is not None:  # scale and shift of the FiLM itself
             of_scale = in_scale * gamma + in_shift * beta
