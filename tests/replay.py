@@ -30,8 +30,5 @@ class Replay:
     def integers(self, purpose: str, low: int, high: int) -> Tensor:
         return self.whole[purpose]
 
-    def spread(self, purpose: str) -> Tensor:
-        return self.uniform(purpose)
-
     def child(self, name: str) -> Replay:
         return Replay(self.recorded, self.whole, (*self.path, name))

@@ -92,17 +92,6 @@ class Noise:
         """Integers (b,) in low..high-1, int64 (32-bit multiply-shift; bias below (high - low)/2^32)."""
         return low + ((self._words(purpose, 1, range(1))[0, :, 0] * (high - low)) >> 32)
 
-    def spread(self, purpose: str) -> Tensor:
-        """Uniforms (b,) in (0, 1) that lie evenly: a golden section apart from row to row, modulo 1.
-
-        Each is uniform by itself, and any run of rows fills (0, 1) with gaps of at most three lengths (Weyl
-        1916; "low-discrepancy" in Kingma et al. 2021, arXiv 2107.00630): where many rows share one, means
-        over a batch vary less than of independent ones.
-        """
-        first = Noise(self.seed, torch.zeros_like(self.rows[:1]), self.step, self.stream, self.dtype)
-        word = first._words(purpose, 1, range(1))[0, :, 0]
-        return self._unit((word + self.rows * _WEYL[0]) & _MASK)
-
     def normal(self, purpose: str, shape: tuple[int, ...], draw: int = 0) -> Tensor:
         """Standard normals (b, *shape)."""
         return self._normals(purpose, shape, range(draw, draw + 1))[0]

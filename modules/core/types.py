@@ -136,9 +136,6 @@ class NoiseSource(Protocol):
     def integers(self, purpose: str, low: int, high: int) -> Tensor:
         """Integers (b,) in low..high-1, int64."""
 
-    def spread(self, purpose: str) -> Tensor:
-        """Uniforms (b,) in (0, 1) that lie evenly over the rows of a batch."""
-
     def child(self, name: str) -> NoiseSource:
         """An independent source, for a part of the work."""
 

@@ -14,7 +14,7 @@ from modules.schedules.score import ScoreSchedule
 
 
 class LevelLaw(ABC):
-    """A law of λ between a ladder's ends; the laws here spread a batch's λ evenly (`NoiseSource.spread`)."""
+    """A law of λ between a ladder's ends."""
 
     @abstractmethod
     def draw(self, schedule: ScoreSchedule, noise: NoiseSource) -> Tensor:
@@ -26,7 +26,7 @@ class LadderLevels(LevelLaw):
     """u uniform in [0, 1] of the ladder's way: most levels where the ladder has most."""
 
     def draw(self, schedule: ScoreSchedule, noise: NoiseSource) -> Tensor:
-        return schedule.logsnr_at(noise.spread("level"))
+        return schedule.logsnr_at(noise.uniform("level"))
 
 
 @gin.register
@@ -34,12 +34,13 @@ class UniformLevels(LevelLaw):
     """λ uniform in [λ_min, λ_max]: the integral over λ that a likelihood is (spec §13)."""
 
     def draw(self, schedule: ScoreSchedule, noise: NoiseSource) -> Tensor:
-        return _evenly(schedule, noise.spread("level"))
+        low, high = schedule.logsnr_min, schedule.logsnr_max
+        return low + (high - low) * noise.uniform("level")
 
 
 @gin.register
 class MixedLevels(LevelLaw):
-    """LadderLevels in a `share` of a batch, UniformLevels in the rest; the parts lie evenly, each by itself.
+    """LadderLevels with probability `share`, else UniformLevels.
 
     Args:
         share: in [0, 1].
@@ -50,14 +51,5 @@ class MixedLevels(LevelLaw):
         self.share = share
 
     def draw(self, schedule: ScoreSchedule, noise: NoiseSource) -> Tensor:
-        u, share = noise.spread("level"), self.share
-        # u below the share, and above it, is uniform again once it is stretched
-        if share in (0, 1):
-            return schedule.logsnr_at(u) if share else _evenly(schedule, u)
-        below = (u / share).clamp(max=1 - 2.0**-24)
-        above = ((u - share) / (1 - share)).clamp(min=0)
-        return torch.where(u < share, schedule.logsnr_at(below), _evenly(schedule, above))
-
-
-def _evenly(schedule: ScoreSchedule, u: Tensor) -> Tensor:
-    return schedule.logsnr_min + (schedule.logsnr_max - schedule.logsnr_min) * u
+        ladder, uniform = LadderLevels().draw(schedule, noise), UniformLevels().draw(schedule, noise)
+        return torch.where(noise.uniform("level law") < self.share, ladder, uniform)

@@ -68,10 +68,6 @@ class NoiseOnTheWay:
         """See NoiseSource.integers."""
         return self.first.integers(purpose, low, high)
 
-    def spread(self, purpose: str) -> Tensor:
-        """See NoiseSource.spread."""
-        return self.first.spread(purpose)
-
     def child(self, name: str) -> NoiseOnTheWay:
         """See NoiseSource.child."""
         return NoiseOnTheWay(self.first.child(name), self.last.child(name), self.share)

@@ -122,31 +122,6 @@ def test_a_row_doesnt_know_its_batch() -> None:
     assert torch.equal(part.child("a").normal("z", (1, 2, 2)), whole.child("a").normal("z", (1, 2, 2))[order])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_spread_uniforms_lie_a_golden_section_apart(dtype: torch.dtype) -> None:
-    """By Weyl's sequence, whichever rows are asked for; another step, another place to begin."""
-    rows = torch.tensor([0, 1, 2, 3, 1_000_000, 2**32 - 1])
-    u = Noise(4, rows, 9, "train", dtype).spread("level")
-    golden = (5**0.5 - 1) / 2
-    wanted = (u[0].double() + rows.double() * golden) % 1
-    apart = (u.double() - wanted).abs()
-    # the word of the golden section is right to 2^-32: far rows are off by as many of its errors
-    assert torch.minimum(apart, 1 - apart)[:4].max() < 1e-6
-    for part in (slice(1, 2), slice(2, 6)):
-        assert torch.equal(Noise(4, rows[part], 9, "train", dtype).spread("level"), u[part])
-    others = [
-        Noise(4, rows, 10, "train", dtype),
-        Noise(5, rows, 9, "train", dtype),
-        Noise(4, rows, 9, "x", dtype),
-    ]
-    assert (
-        len({float(noise.spread("level")[0]) for noise in (Noise(4, rows, 9, "train", dtype), *others)}) == 4
-    )
-    firsts = torch.stack([Noise(4, rows, k, "train", dtype).spread("level")[0] for k in range(2000)])
-    assert (torch.histc(firsts.double(), 10, 0, 1) / 200 - 1).abs().max() < 0.3
-    assert firsts.min() > 0 and firsts.max() < 1
-
-
 def test_no_state_and_no_global_generator() -> None:
     before = torch.get_rng_state()
     noise = Noise(5, torch.arange(6))

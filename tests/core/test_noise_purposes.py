@@ -192,7 +192,6 @@ PROCEDURES = {
     "a step of CDRL": lambda: _recovery(True),
     "a step of DRL": lambda: _recovery(False),
     "a step of one energy": lambda: _one_energy(LadderLevels()),
-    "a step of one energy, two laws of levels": lambda: _one_energy(MixedLevels()),
     "exact chains": _exact,
     "likelihoods": _likelihoods,
     "annealing": _annealing,
@@ -208,6 +207,12 @@ def test_a_procedure_takes_no_number_twice(given: Given, name: str) -> None:
     PROCEDURES[name]()
     assert len(given) > 20
     assert _twice(given) == []
+
+
+def test_a_mixture_of_level_laws_takes_one_uniform_to_both(given: Given) -> None:
+    """Which of them counts is told by another, and no other part of the step sees either."""
+    _one_energy(MixedLevels())
+    assert _twice(given) == [str((0, "train", 0, "level"))]
 
 
 def _data() -> Iterator[Tensor]:

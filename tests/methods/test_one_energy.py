@@ -88,7 +88,7 @@ def _step(method: OneEnergy, step: int, batch: Batch | None = None) -> LossOutpu
 def _known(noise: Noise) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """x, ε, x_λ, λ, ᾱ, σ̄² of a step at its recorded noise."""
     x, eps = _batch().image, noise.normal("eps", (2,))
-    logsnr = -5.1 + (9.8 + 5.1) * noise.spread("level")
+    logsnr = -5.1 + (9.8 + 5.1) * noise.uniform("level")
     alpha_bar, noise_var = torch.sigmoid(logsnr), torch.sigmoid(-logsnr)
     return (
         x,
@@ -267,7 +267,7 @@ def test_t1k_learns_scores_at_its_own_levels() -> None:
         Quadratic(), GaussianStep((2,)), schedule, Langevin(0), score=ScoreMatching(), levels=LadderLevels()
     )
     out = _step(method, 0)
-    t = (20 * _noise().spread("level")).ceil().long()
+    t = (20 * _noise().uniform("level")).ceil().long()
     assert torch.equal(out.t, t)
     c = schedule.transition(t, torch.float64)
     eps = _noise().normal("eps", (2,))
@@ -388,7 +388,7 @@ class One(LevelLaw):
     """Every sample at λ = 1."""
 
     def draw(self, schedule, noise) -> Tensor:
-        return torch.ones_like(noise.spread("level"))
+        return torch.ones_like(noise.uniform("level"))
 
 
 def test_short_training_learns_a_gaussian() -> None:
