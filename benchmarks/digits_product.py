@@ -3,6 +3,8 @@
     python launch.py --gin gin/cdrl_digits.gin --set "Digits.omit=(7, 8, 9)" --output runs/digits_0_to_6
     python launch.py --gin gin/cdrl_digits.gin --set "Digits.omit=(0, 1, 2)" --output runs/digits_3_to_9
     python -m benchmarks.digits_product runs/digits_0_to_6 runs/digits_3_to_9 --weights 0.5 1
+    python -m benchmarks.digits_product runs/digits_0_to_6 runs/digits_3_to_9 \\
+        --set generate/Langevin.num_steps=20
 
 A row for each model alone and for f = w (f_A + f_B) at each w. Shares, each as its mean over the seeds and
 the lowest and highest: of all pictures, those recognised by the judge (benchmarks/judge_digits.py); of the
@@ -34,11 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
     add("--weights", nargs="+", type=float, default=[0.5, 1.0], metavar="W", help="of both models alike")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add("--num", type=int, default=256, help="pictures of each seed")
+    add("--set", action="append", default=[], dest="overrides", metavar="BINDING", help="of both runs")
     return command.run(_measure, parser.parse_args(arguments))
 
 
 def _measure(args: argparse.Namespace) -> None:
-    a, b = runs.load(args.a), runs.load(args.b)
+    a, b = (runs.load(folder, overrides=args.overrides) for folder in (args.a, args.b))
     classes = [_classes(run) for run in (a, b)]
     judge = Judge.fit()
     rows = {"A alone": a, "B alone": b}
