@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from modules.core.checks import ConfigurationError, PeerError, check_choice, check_instance, check_integer
 from modules.methods.base import Method
 from modules.runtime.precision import AUTO, chosen
+from modules.runtime.restarts import init_method
 from modules.runtime.signals import Signals
 
 _starting = threading.Lock()
@@ -101,7 +102,8 @@ class Runtime:
         if self._accelerator is None:
             # its precision is shared by a whole process; ours is this object's (see autocast)
             _check_environment()
-            group = InitProcessGroupKwargs(timeout=timedelta(seconds=self.peer_timeout))
+            timeout = timedelta(seconds=self.peer_timeout)
+            group = InitProcessGroupKwargs(init_method=init_method(), timeout=timeout)
             with _starting:
                 found = Accelerator(mixed_precision="no", kwargs_handlers=[group])
             started = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
