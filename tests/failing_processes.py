@@ -1,17 +1,11 @@
-"""Runs in which one of two processes fails: a NaN, a signal, a kill. Started twice by a test.
-
-python tests/failing_processes.py OUTPUT, with RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set
-"""
+"""Runs in which one of two processes fails: a NaN, a signal, a kill. Both are forked by a test."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import sys
 from pathlib import Path
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import launch
 
@@ -31,7 +25,13 @@ def faulty(output: Path, name: str, fault: str, step: int, *settings: str, resum
     return launch.main([*words, "--output", str(output / name)])
 
 
-def main(output: Path) -> int:
+def main(folder: str) -> int:
+    """The exit code of the last run, which process 1 doesn't live to see; stdout goes nowhere."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        return _runs(Path(folder))
+
+
+def _runs(output: Path) -> int:
     codes = {
         "raise": faulty(output, "raise", "nan", 3),
         "skip": faulty(output, "skip", "inf", 3, "Trainer.guard=@SkipStep()"),
@@ -49,7 +49,3 @@ def main(output: Path) -> int:
     )
     (output / f"codes{os.environ['RANK']}.json").write_text(json.dumps(codes))
     return faulty(output, "kill", "SIGKILL", 3)
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))

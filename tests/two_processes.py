@@ -1,16 +1,9 @@
-"""What one process and two must agree on: computed by a test in one, and by torchrun in two.
-
-python -m torch.distributed.run --standalone --nproc_per_node 2 tests/two_processes.py OUTPUT RUN
-"""
+"""What one process and two must agree on: computed by a test in its own, and in two that it forks."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from safetensors.torch import save_file
@@ -256,7 +249,9 @@ def task(name: str, output: Path, run: Path) -> int:
     return launch.main(["--task", name, "--run", str(run), "--output", str(output / name), *TASKS[name]])
 
 
-def main(output: Path, run: Path) -> None:
+def main(*folders: str) -> None:
+    """All of it in one of the two: what is found goes to the first folder; the second is a run's."""
+    output, run = map(Path, folders)
     runtime = Runtime()
     facts: dict[str, Tensor] = {}
     for name in METHODS:
@@ -280,7 +275,3 @@ def main(output: Path, run: Path) -> None:
     assert evaluate(output / "evaluated", run) == 0
     for name in TASKS:
         assert task(name, output / "tasks", run) == 0
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))

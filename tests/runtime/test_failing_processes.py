@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,56 +17,39 @@ import torch
 
 import launch
 from modules.storage import checkpoints
-from tests import failing_processes
-from tests.ports import free_port
+from tests.forks import Parent
+from tests.pairs import pair
 from tests.tiny import TINY
 from tests.training.test_guards import assert_same
 
 torch.set_num_threads(1)
 
 
+@dataclass(frozen=True)
+class Ended:
+    """The runs' folder, both exit codes, what was printed, and the seconds that 0 lived longer than 1."""
+
+    output: Path
+    codes: tuple[int, int]
+    printed: tuple[str, str]
+    seconds: float
+
+
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[subprocess.CompletedProcess], float]:
-    """The runs' folder, both processes as they ended, and the seconds that 0 lived longer than 1."""
+def ended(tmp_path_factory: pytest.TempPathFactory, parent: Parent) -> Ended:
     output = tmp_path_factory.mktemp("failing")
     (output / "tiny.gin").write_text(TINY)
-    environment = {
-        **os.environ,
-        "ACCELERATE_USE_CPU": "true",
-        "OMP_NUM_THREADS": "1",
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-    }
-    files = [(output / f"printed{rank}").open("w+") for rank in (0, 1)]
-    started = [
-        subprocess.Popen(
-            [sys.executable, failing_processes.__file__, str(output)],
-            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.DEVNULL,
-            stderr=files[rank],
-        )
-        for rank in (0, 1)
-    ]
-    try:
-        started[1].wait(200)
+    with pair(parent, "tests.failing_processes:main", [str(output)], output) as two:
+        second = two.wait(1)
         died = time.monotonic()
-        started[0].wait(60)
-        seconds = time.monotonic() - died
-    finally:
-        for process in started:
-            process.kill()
-    done = []
-    for process, file in zip(started, files, strict=True):
-        file.seek(0)
-        done.append(subprocess.CompletedProcess(process.args, process.returncode, stderr=file.read()))
-        file.close()
-    return output, done, seconds
+        first = two.wait(0)
+    printed = tuple(log.read_text() for log in two.logs)
+    return Ended(output, (first, second), printed, time.monotonic() - died)
 
 
-def _lines(ended, rank: int) -> list[str]:
+def _lines(ended: Ended, rank: int) -> list[str]:
     """What a process printed, without the progress bar."""
-    return [line.split("\r")[-1] for line in ended[1][rank].stderr.splitlines() if "step/s" not in line]
+    return [line.split("\r")[-1] for line in ended.printed[rank].splitlines() if "step/s" not in line]
 
 
 def _state(folder: Path) -> dict:
@@ -73,15 +57,15 @@ def _state(folder: Path) -> dict:
 
 
 def test_both_processes_end_alike(ended):
-    output, done, _ = ended
+    output = ended.output
     for rank in (0, 1):
         codes = json.loads((output / f"codes{rank}.json").read_text())
         expected = {"raise": 3, "skip": 0, "rollback": 0, "signal": 75, "sampling": 75, "apart": 2}
-        assert codes == expected, done[rank].stderr[-3000:]
+        assert codes == expected, ended.printed[rank][-3000:]
 
 
 def test_a_nan_on_one_process_stops_both_before_their_optimizers(ended):
-    output = ended[0]
+    output = ended.output
     assert checkpoints.latest(output / "raise").name == "step_00000002"
     for rank, head in ((0, "error: "), (1, "[process 1] error: ")):
         assert [line for line in _lines(ended, rank) if line.startswith(f"{head}training diverged at step 4")]
@@ -93,7 +77,7 @@ def test_a_nan_on_one_process_stops_both_before_their_optimizers(ended):
 
 
 def test_both_skip_or_go_back_together(ended):
-    output = ended[0]
+    output = ended.output
     skipped, back = _state(output / "skip"), _state(output / "rollback")
     assert (skipped["step"], skipped["skips"], skipped["updates"]["energy"]) == (6, 1, 5)
     assert (back["step"], back["rollbacks"], back["lr_factor"], back["updates"]["energy"]) == (6, 1, 0.5, 6)
@@ -103,7 +87,7 @@ def test_both_skip_or_go_back_together(ended):
 
 
 def test_a_signal_to_one_process_saves_and_stops_both_after_the_same_step(ended):
-    output = ended[0]
+    output = ended.output
     assert [path.name for path in checkpoints.of_run(output / "signal")] == [
         f"step_{step:08d}" for step in (2, 3)
     ]
@@ -118,17 +102,16 @@ def test_processes_that_would_go_on_from_different_steps_stop(ended):
     for rank, head in ((0, "error: "), (1, "[process 1] error: ")):
         (line,) = [line for line in _lines(ended, rank) if "would go on from" in line]
         assert line.startswith(f"{head}the processes would go on from steps 3, 0: they must all see the same")
-    assert not list((ended[0] / "new").rglob("step_*"))
+    assert not list((ended.output / "new").rglob("step_*"))
 
 
 def test_when_one_process_is_killed_the_other_ends_soon_with_a_message(ended):
-    output, done, seconds = ended
-    assert done[1].returncode == -9
-    assert done[0].returncode == 75 and seconds < 30
+    output = ended.output
+    assert ended.codes == (75, -9) and ended.seconds < 30
     last = _lines(ended, 0)[-1]
     assert last.startswith("error: another process of the run died or no longer answers ("), last
     assert "third_party" not in last and len(last) < 300
-    assert "Traceback" not in done[0].stderr
+    assert "Traceback" not in ended.printed[0]
     assert [path.name for path in checkpoints.of_run(output / "kill")] == ["step_00000002"]
     names = {path.name for path in (output / "kill" / "checkpoints").iterdir()}
     assert names == {"step_00000002"}, "half-written"

@@ -20,7 +20,7 @@ from modules.storage import checkpoints
 from modules.training.inspection import Inspection
 from modules.training.trainer import Trainer
 from tests import faults, forks
-from tests.ports import free_port
+from tests.pairs import pair
 from tests.tiny import ONE, TINY
 
 torch.set_num_threads(1)
@@ -289,31 +289,21 @@ def test_an_exception_while_sampling_leaves_the_weights(tmp_path, folder, monkey
     _assert_same_state(checkpoints.path_of(tmp_path, 3), straight, frozenset({"best", "unlogged"}))
 
 
-def _start_two(parent: forks.Parent, folder: Path, function: str, arguments: list) -> list[int]:
-    together = {
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "ACCELERATE_USE_CPU": "true",
-    }
-    return [
-        parent.start(
-            function,
-            arguments,
-            folder,
-            folder / f"log{rank}",
-            {**together, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in (0, 1)
-    ]
+def _of_two(
+    parent: forks.Parent, folder: Path, function: str, arguments: list[object]
+) -> tuple[list[int], str]:
+    """The exit codes of both processes, and what they printed."""
+    with pair(parent, function, arguments, folder) as started:
+        codes = [started.wait(rank) for rank in (0, 1)]
+    return codes, "".join(log.read_text() for log in started.logs)
 
 
 @pytest.fixture(scope="module")
 def two(folder, parent) -> Path:
     """A run of two processes that was never stopped."""
     words = ["--gin", "points.gin", "--output", "two", "--set", "Trainer.per_device_batch_size=2"]
-    for pid in _start_two(parent, folder, "tests.training.test_resume:train", [words]):
-        assert parent.wait(pid) == 0, (folder / "log0").read_text() + (folder / "log1").read_text()
+    codes, printed = _of_two(parent, folder, "tests.training.test_resume:train", [words])
+    assert codes == [0, 0], printed
     return folder / "two"
 
 
@@ -324,9 +314,10 @@ def two(folder, parent) -> Path:
 def test_two_processes_killed_and_resumed(folder, two, parent, tmp_path, where, number, step):
     run = tmp_path / "run"
     words = ["--gin", "points.gin", "--output", str(run), "--set", "Trainer.per_device_batch_size=2"]
-    pids = _start_two(parent, folder, "tests.training.test_resume:train_and_die", [words, where, number])
-    assert [parent.wait(pid) for pid in pids] == [-9, -9]
+    died = [words, where, number]
+    codes, printed = _of_two(parent, folder, "tests.training.test_resume:train_and_die", died)
+    assert codes == [-9, -9], printed
     assert checkpoints.step_of(checkpoints.latest(run)) == step
-    for pid in _start_two(parent, folder, "tests.training.test_resume:train", [[*words, "--resume"]]):
-        assert parent.wait(pid) == 0, (folder / "log0").read_text() + (folder / "log1").read_text()
+    codes, printed = _of_two(parent, folder, "tests.training.test_resume:train", [[*words, "--resume"]])
+    assert codes == [0, 0], printed
     _assert_same_run(run, two)
