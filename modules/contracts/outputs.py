@@ -23,7 +23,6 @@ def check_output(method: Method, output: object, num: int, networks: Collection[
     Raises:
         ConfigurationError: naming the class, what it gave and what it must give.
     """
-    who = _culprit(method)
     if not isinstance(output, LossOutput):
         raise told(f"{type(method).__name__}.forward", f"a {type(output).__name__}", "a LossOutput")
     for name, loss in output.losses.items():
@@ -33,9 +32,15 @@ def check_output(method: Method, output: object, num: int, networks: Collection[
                 f"{', '.join(networks)}.{nearest(str(name), list(networks))}"
             )
         if not isinstance(loss, Tensor) or loss.ndim != 0:
-            raise told(who, f"losses[{name!r}] {what(loss)}", "a scalar (), the mean over the batch")
+            raise told(
+                _culprit(method), f"losses[{name!r}] {what(loss)}", "a scalar (), the mean over the batch"
+            )
         if not loss.requires_grad:
-            raise told(who, f"losses[{name!r}] without a gradient", "one that its network's weights reach")
+            raise told(
+                _culprit(method),
+                f"losses[{name!r}] without a gradient",
+                "one that its network's weights reach",
+            )
     if not output.losses:
         raise told(f"{type(method).__name__}.forward", "no loss", f"one for {' or '.join(networks)}")
     check_tensor(f"{type(method).__name__}'s t", output.t, (num,), torch.int64)

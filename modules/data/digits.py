@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import gin
@@ -67,8 +68,9 @@ class Digits(Data):
         return MemoryExamples(images[chosen], labels_of, self.class_names, _GREY_VALUES)
 
 
+@cache
 def _read() -> tuple[Tensor, Tensor]:
-    """Images (1797, 1, 8, 8) uint8 and labels (1797,) of the shipped file."""
+    """Images (1797, 1, 8, 8) uint8 and labels (1797,) of the shipped file, which all data sets copy from."""
     # late: reading files takes the bigger part of the import time
     import pyarrow.parquet
 

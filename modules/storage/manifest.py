@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import stat
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def written(path: Path, data: bytes) -> dict[str, Any]:
     return {"size": len(data), "sha256": durable.write(path, data)}
 
 
+@cache
 def versions() -> dict[str, str]:
     """Of Python and of the packages that a checkpoint depends on."""
     names = ("torch", "safetensors", "accelerate", "numpy")

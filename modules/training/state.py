@@ -75,6 +75,7 @@ class Training:
         self.num_steps_done = self.num_skips = self.num_rollbacks = self.stop_code = 0
         self.rolled_back_to: int | None = None
         self._looked_at = False  # whether the method's output was
+        self._completed: int | None = None  # the step of which `complete` was last called
         self.lr_factor = 1.0
         self.best: dict[str, Any] | None = None  # see Best.after
         self.kept = {"method_state": Kept(method, list(self.networks.values()))}
@@ -186,7 +187,13 @@ class Training:
         self.num_skips += 1
 
     def complete(self, examples: Examples) -> None:
-        """Have the networks and their averages know of the data what they keep with their weights."""
+        """Have the networks and their averages know of the data what they keep with their weights.
+
+        Once a step: of the best one, which is saved twice, nothing changes in between.
+        """
+        if self._completed == self.num_steps_done:
+            return
+        self._completed = self.num_steps_done
         for networks in (self.networks, self.averages):
             self.method.complete(networks, examples, self.runtime.device)
 
@@ -275,7 +282,7 @@ class Training:
             raise CheckpointError(
                 "the checkpoint lacks the best step so far: add --allow-inexact to forget it"
             )
-        self.num_steps_done, self.best = numbers["step"], best_of(numbers)
+        self.num_steps_done, self.best, self._completed = numbers["step"], best_of(numbers), None
         self.unlogged = unlogged_of(numbers)
         # states from before there were guards had no faults
         self.num_skips, self.num_rollbacks = (int(number_of(numbers, n, 0)) for n in ("skips", "rollbacks"))

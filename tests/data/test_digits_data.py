@@ -72,3 +72,14 @@ def test_digits_are_left_out_on_request():
 def test_what_cannot_be_left_out(omit):
     with pytest.raises(ConfigurationError, match=r"Digits\.omit"):
         Digits(omit=omit)
+
+
+def test_what_one_opened_is_nobody_elses():
+    """The file is read once a process."""
+    images, labels = Digits(10, "all").open().rows(torch.arange(1797))
+    for part in ("train", "held_out", "all"):
+        opened = Digits(10, part).open()
+        opened.images.zero_()
+        opened.labels.fill_(3)
+    again, same = Digits(10, "all").open().rows(torch.arange(1797))
+    assert torch.equal(images, again) and torch.equal(labels, same)

@@ -377,6 +377,25 @@ def test_completing_sets_both_constants_and_changes_no_training() -> None:
         torch.testing.assert_close(fresh.constant, found)
 
 
+def test_a_constant_is_found_once_a_step_and_anew_after_going_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the live and of the averaged weights each: the best step is saved twice."""
+    training, calls = _training(), []
+    calibrate = NormalizedEnergy.calibrate
+    monkeypatch.setattr(
+        NormalizedEnergy, "calibrate", lambda self, *given: calls.append(self) or calibrate(self, *given)
+    )
+    begun = copy.deepcopy((training.tensors(), training.numbers()))
+    for step in (1, 2):
+        _train(training, 1, complete=True)
+        training.complete(_examples())
+        assert len(calls) == 2 * step
+    constant = training.tensors()["energy"]["constant"].clone()
+    training.restore(*begun)
+    _train(training, 2, complete=False)
+    training.complete(_examples())
+    assert len(calls) == 6 and torch.equal(training.tensors()["energy"]["constant"], constant)
+
+
 def test_energies_without_a_constant_are_left_alone() -> None:
     method = _method(Quadratic(), level_score=None)
     before = copy.deepcopy(method.state_dict())
