@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -61,6 +62,38 @@ class Parent:
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
+
+
+class Fork:
+    """`python launch.py WORDS` as a child of this very process, where subprocess.Popen would start it.
+
+    Args:
+        command: whose words after launch.py are launch.main's. stdout: an open file. env: of the child.
+    """
+
+    def __init__(self, command: Sequence[str], stdout: Any, env: Mapping[str, str], **_: object) -> None:
+        import launch
+
+        assert Path(command[1]).name == "launch.py"
+        self.code: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.setsid()
+            order = {"log": stdout.name, "folder": os.getcwd(), "environment": dict(env)}
+            _child({**order, "arguments": [list(command[2:])]}, launch.main)
+
+    def poll(self) -> int | None:
+        """The exit code of a child that has ended."""
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if pid else None
+        return self.code
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)
 
 
 @contextmanager

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -147,16 +145,17 @@ def test_they_resume_exactly(trained, capsys):
         assert (trained / name / "config.json").read_text() == (trained / "run" / "config.json").read_text()
 
 
-def test_they_sample_in_a_new_process(trained):
+def test_they_sample_in_a_process_that_never_met_them(trained, parent, tmp_path):
     """The run folder knows the file that it needs, and imports it when it is told to or the file is named."""
     command = ["--task", "generate", "--run", str(trained / "run"), "--num", "3", "--format", "npz"]
-    program = [sys.executable, str(Path(launch.__file__)), *command, "--output", str(trained / "out")]
-    refused = subprocess.run(program, cwd=trained, capture_output=True, text=True, timeout=120)
-    assert refused.returncode == 2 and "trained with code of its own" in refused.stderr
-    assert refused.stderr.count("\n") == 1 and not (trained / "out").exists()
+    command += ["--output", str(trained / "out")]
+    log = tmp_path / "log"
+    assert parent.run("launch:main", [command], trained, log) == 2
+    refused = log.read_text()
+    assert "trained with code of its own" in refused
+    assert refused.count("\n") == 1 and not (trained / "out").exists()
     for words in (["--trust-imports"], ["--import", "mine.py"]):
-        done = subprocess.run([*program, *words], cwd=trained, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
+        assert parent.run("launch:main", [[*command, *words]], trained, log) == 0, log.read_text()
     images = np.load(trained / "out" / "samples.npz")["images"].astype(int)
     here = runs.load(trained / "run").generate(3, [0, 1, 2]).x
     assert abs(images - ((here.clamp(-1, 1) + 1) * 127.5).round().int().numpy()).max() <= 1

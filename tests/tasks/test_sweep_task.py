@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,9 +17,10 @@ import torch
 import launch
 from modules.storage import checkpoints
 from modules.storage.run_lock import is_held, run_lock
+from modules.sweep import workers
 from modules.tasks import _sweep
 from modules.tasks._sweep import _last_line
-from tests.forks import Parent
+from tests.forks import Fork, Parent
 from tests.training.test_resume import POINTS
 
 STEPS = 30
@@ -51,14 +53,25 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+def swept_by_forks(words: list[str]) -> int:
+    """launch.main, whose runs are forked: no interpreter is started for them."""
+    workers.subprocess = SimpleNamespace(  # type: ignore[attr-defined]
+        Popen=Fork, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT
+    )
+    return launch.main(words)
+
+
 @pytest.fixture(scope="module")
 def swept(folder, parent: Parent) -> Path:
-    """A sweep of which a run was killed, that was then asked to stop, and then went to its end."""
+    """A sweep of which a run was killed, that was then asked to stop, and then went to its end.
+
+    The last run to be started is a command of its own.
+    """
     sweep = folder / "sweep"
     one, two = (sweep / name / "seed_7" for name in ("one", "two"))
 
     def start(log: str) -> int:
-        return parent.start("launch:main", [COMMAND], folder, folder / log)
+        return parent.start("tests.tasks.test_sweep_task:swept_by_forks", [COMMAND], folder, folder / log)
 
     # a run is killed: the other goes on
     pid = start("log1")
