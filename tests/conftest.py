@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import launch
-from tests import forks
+from tests import curves, forks
 from tests.tiny import ONE, TINY
 
 # the tests' networks are small: a second thread costs more than it gives, here and in what tests start
@@ -18,6 +18,13 @@ torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # what a shell says of the Hub is no business of tests, which say it themselves where they need it
 os.environ.pop("HF_HUB_OFFLINE", None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blank_curves() -> Iterator[None]:
+    """Runs leave their curves blank, but those that ask for `curves.drawn`."""
+    with curves.blank():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +40,8 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "tiny.gin").write_text(TINY)
     command = ["--gin", str(folder / "tiny.gin"), "--set", "NUM_CLASSES=10", "--output", str(folder / "run")]
-    assert launch.main(command) == 0
+    with curves.drawn():
+        assert launch.main(command) == 0
     return folder / "run"
 
 
@@ -43,7 +51,8 @@ def one_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("one")
     (folder / "one.gin").write_text(ONE)
     command = ["--gin", str(folder / "one.gin"), "--set", "NUM_CLASSES=10", "--output", str(folder / "run")]
-    assert launch.main(command) == 0
+    with curves.drawn():
+        assert launch.main(command) == 0
     return folder / "run"
 
 
