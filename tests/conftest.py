@@ -20,6 +20,35 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("HF_HUB_OFFLINE", None)
 
 
+LONGEST = (
+    "training/test_resume.py",
+    "runtime/test_two_processes.py",
+    "tasks/test_one_energy_tasks.py",
+    "tasks/test_sweep_task.py",
+    "runtime/test_failing_processes.py",
+    "test_documented.py",
+    "training/test_killed_runs.py",
+    "benchmarks/test_judges.py",
+    "config/test_outside_components.py",
+    "benchmarks/test_scripts.py",
+    "test_launch.py",
+    "core/test_code.py",
+    "test_offline.py",
+)
+"""Files that take tens of seconds, most of them of few tests: begun last, they keep one process busy."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have pytest-xdist hand files out in the order below, and not those of most tests first."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def blank_curves() -> Iterator[None]:
     """Runs leave their curves blank, but those that ask for `curves.drawn`."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import conftest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # From the ground up: a room imports from itself and from rooms above it in this list. Tasks are commands of
@@ -213,6 +215,11 @@ def test_nothing_is_unpickled_or_evaluated():
         for alias in node.names
     }
     assert named <= {"UnpicklingError"}  # what torch's safe loader raises
+
+
+def test_the_longest_files_of_tests_are_where_their_table_says():
+    """A file that is moved would be begun late, and nobody would see why the tests take longer."""
+    assert [name for name in conftest.LONGEST if not (ROOT / "tests" / name).is_file()] == []
 
 
 def test_constructors_swallow_nothing():

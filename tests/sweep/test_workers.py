@@ -42,7 +42,13 @@ def _work(jobs: list[Job], at_once: int, signals: Signals | None = None, devices
 
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_so_many_run_at_once_and_each_failure_is_told(tmp_path, at_once):
-    count = 'touch "$0/at.$$"; ls "$0" | grep -c "^at" >> "$0/counts"; sleep 0.3; rm "$0/at.$$"; '
+    # each waits for as many as there may be, the last ones not any more; and a moment for one too many
+    there = 'ls "$0" | grep -c "^at"'
+    count = (
+        'touch "$0/at.$$"; for i in $(seq 1000); do '
+        f'[ -e "$0/full" ] || [ $({there}) -ge {at_once} ] && break; sleep 0.02; done; '
+        f'touch "$0/full"; sleep 0.1; {there} >> "$0/counts"; rm "$0/at.$$"; '
+    )
     codes = _work(_jobs(tmp_path, [count + f"exit {n}" for n in range(6)]), at_once)
     assert codes == {str(n): n for n in range(6)}
     assert max(map(int, (tmp_path / "counts").read_text().split())) == at_once
@@ -109,7 +115,9 @@ def test_a_folder_that_is_still_written_is_waited_for(tmp_path):
 
 
 def test_processes_at_once_share_cores_and_devices(tmp_path, monkeypatch):
-    script = 'sleep 0.3; echo "$OMP_NUM_THREADS $CUDA_VISIBLE_DEVICES"'
+    there = '$(ls "$0" | grep -c "^up")'  # all that may run at once are waited for
+    wait = f'touch "$0/up.$$"; for i in $(seq 3000); do [ {there} -ge {{}} ] && break; sleep 0.01; done; '
+    script = wait + 'echo "$OMP_NUM_THREADS $CUDA_VISIBLE_DEVICES"'
     monkeypatch.setattr(os, "cpu_count", lambda: 9)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "all")
     for threads, at_once, devices, expected in (
@@ -121,5 +129,5 @@ def test_processes_at_once_share_cores_and_devices(tmp_path, monkeypatch):
         if threads:
             monkeypatch.setenv("OMP_NUM_THREADS", threads)
         folder = tmp_path / f"{at_once} {len(devices)}"
-        _work(_jobs(folder, [script] * 2), at_once, devices=devices)
+        _work(_jobs(folder, [script.format(at_once)] * 2), at_once, devices=devices)
         assert {(folder / f"{n}.log").read_text().rstrip("\n") for n in range(2)} == expected
