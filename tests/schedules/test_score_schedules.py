@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from modules.energies.recovery import RecoveryPotential
 from modules.schedules.base import Schedule
 from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.cosine import CosineSchedule
-from modules.schedules.levels import level
+from modules.schedules.levels import level, pair
 from modules.schedules.linear import LinearSchedule
 from tests.gaussian_oracle import ENERGY, MEAN, VARIANCE
 
@@ -121,3 +123,38 @@ def test_one_level_alone_is_the_marginal(logsnr: float) -> None:
     torch.testing.assert_close(potential, wanted, rtol=1e-9, atol=1e-9)
     slopes = [torch.autograd.grad(v.sum(), levels, retain_graph=True)[0] for v in (potential, wanted)]
     torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-7, atol=1e-9)
+
+
+def test_one_level_alone_is_between_it_and_pure_noise() -> None:
+    """λ = log 3: ᾱ_s = 3/4, t has no signal, nothing is tied and steps are as wide as the noise."""
+    c = level(torch.full((2,), torch.tensor(3.0).log()).double())
+    wanted = {
+        **dict.fromkeys(("alpha_t", "alpha_ts"), 0.0),
+        **dict.fromkeys(("sigma_t", "sigma_ts", "loss_weight", "y_scale", "t"), 1.0),
+        **dict.fromkeys(("sigma_s", "energy_scale", "step_size"), 0.5),
+        "alpha_s": 0.75**0.5,
+        "posterior_var": 0.25,
+        "logsnr_t": -float("inf"),
+        "logsnr_s": torch.tensor(3.0).log().item(),
+        "is_top": 1.0,
+    }
+    assert set(wanted) == {field.name for field in fields(Transition)}
+    for name, value in wanted.items():
+        assert getattr(c, name).tolist() == pytest.approx([value] * 2, rel=1e-6), name
+    assert c.t.dtype == torch.int64 and c.is_top.dtype == torch.bool
+
+
+@pytest.mark.parametrize("num_levels", [1, 6, 25])
+def test_a_pair_of_any_two_levels_is_a_ladders_transition(num_levels: int) -> None:
+    """Of neighbours, by their λ alone: all that the ladder knows of them but for t."""
+    c = _table(ContinuousSchedule(num_levels))
+    found = pair(c.logsnr_s, c.logsnr_t)
+    for field in fields(Transition):
+        wanted = torch.ones_like(c.t) if field.name == "t" else getattr(c, field.name)
+        torch.testing.assert_close(getattr(found, field.name), wanted, rtol=1e-9, atol=0, msg=field.name)
+
+
+def test_a_pair_of_levels_that_nearly_meet_keeps_its_digits() -> None:
+    """σ_t² = σ̄_t² (1 - e^{-δ}), which is δ/2 at λ = 0 for a small δ; 1 - α would have no digit left."""
+    zero = torch.zeros(1, dtype=torch.float64)
+    assert pair(zero + 1e-12, zero).sigma_ts.square().item() == pytest.approx(5e-13, rel=1e-3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -122,6 +124,71 @@ def test_the_denoising_error():
     torch.testing.assert_close(found, torch.full((6,), 3 * (1 + 4) / 2).double())
 
 
+class Asked(NormalizedEnergy):
+    """U is 1 the first time, 2 the second, ...; what it was asked is kept."""
+
+    def __init__(self) -> None:
+        super().__init__(ENERGY)
+        self.asked: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def potential(self, x, logsnr, label=None):
+        assert label is None and not torch.is_grad_enabled()
+        self.asked.append((x, logsnr))
+        return torch.full_like(logsnr, len(self.asked))
+
+
+def test_the_likelihood_is_a_mean_over_noisy_images_of_its_level():
+    """σ̄ = 0.6: √ᾱ = 0.8 and λ = log(0.64/0.36), with an ε for each draw that all images share."""
+    x = torch.linspace(-1, 1, 6000, dtype=torch.float64).reshape(3, 2000)
+    schedule = ContinuousSchedule(logsnr_max=1.0)
+    noises = {}
+    for seed in (0, 1):
+        energy = Asked()
+        found = LikelihoodScore(0.6, num_noises=3)(Networks(energy, OwnProposal((2,)), schedule), x, seed)
+        torch.testing.assert_close(found, torch.full((3,), 2.0).double())
+        images, levels = (torch.stack(part) for part in zip(*energy.asked, strict=True))
+        torch.testing.assert_close(levels, torch.full((3, 3), math.log(0.64 / 0.36)).double())
+        eps = (images - 0.8 * x) / 0.6
+        torch.testing.assert_close(eps, eps[:, :1].expand_as(eps), rtol=0, atol=1e-9)
+        noises[seed] = eps[:, 0]
+    correlation = torch.corrcoef(torch.cat([noises[0], noises[1]]))
+    torch.testing.assert_close(correlation, torch.eye(6).double(), rtol=0, atol=0.1)
+    assert (noises[0].var(1) - 1).abs().max() < 0.15
+
+
+def test_the_likelihood_may_be_of_the_ladders_cleanest_level():
+    for sigma, logsnr in ((None, 1.0), (0.5, math.log(3))):
+        energy = Asked()
+        schedule = ContinuousSchedule(logsnr_max=1.0)
+        LikelihoodScore(sigma)(Networks(energy, OwnProposal((2,)), schedule), X)
+        torch.testing.assert_close(energy.asked[0][1], torch.full((6,), logsnr).double())
+
+
+def test_what_is_not_set_is_as_documented():
+    """σ̄ = 0.1 of eight noises; the levels 0, 1, 2 and 1, of eight noises each, weighing 1."""
+    for score in (LikelihoodScore(), TypicalityScore(entropy=0.0)):
+        energy = Asked()
+        score(Networks(energy, OwnProposal((2,)), ContinuousSchedule()), X)
+        assert len(energy.asked) == 8 and float(energy.asked[0][1][0]) == pytest.approx(math.log(99))
+    reading = Reading()
+    _score(DenoisingScore(), initializer=reading)
+    assert {t: len(images) for t, images in reading.read.items()} == {1: 8, 2: 8, 3: 8}
+    torch.testing.assert_close(
+        _score(NoisyEnergyScore()), _score(NoisyEnergyScore((1,), (1.0,), num_noises=8)), rtol=0, atol=0
+    )
+
+
+def test_labelled_energies_are_asked_without_a_label():
+    """Scores are of networks without labels: none is -1."""
+
+    class Labels(ExactProposal):
+        def mean(self, x_t, transition, label=None):
+            assert label.tolist() == [-1] * len(x_t)
+            return super().mean(x_t, transition)
+
+    _score(DenoisingScore((0, 5), num_noises=1), initializer=Labels())
+
+
 KINDS = [EnergyScore(), NoisyEnergyScore((1, 3)), GradientNormScore(), DenoisingScore()]
 
 
@@ -144,6 +211,11 @@ def test_bad_arguments_and_what_a_run_lacks():
         DenoisingScore(())
     with pytest.raises(ConfigurationError, match=r"must be levels 0\.\.5, got 6"):
         NoisyEnergyScore((6,)).check(Networks(ENERGY, ExactProposal(), SCHEDULE))
+    with pytest.raises(ConfigurationError, match=r"must be levels 0\.\.5, got 7"):
+        DenoisingScore((5, 7)).check(Networks(ENERGY, ExactProposal(), SCHEDULE))
+    for score in (LikelihoodScore(), TypicalityScore(entropy=0.0)):
+        with pytest.raises(ConfigurationError, match="needs an energy that knows its constant"):
+            _score(score)
     with pytest.raises(ConfigurationError, match="needs a trained initializer"):
         DenoisingScore().check(Networks(ENERGY, CopyInitializer((2,)), SCHEDULE))
     DenoisingScore().check(Networks(ENERGY, MLPInitializer((2,), width=8), SCHEDULE))
