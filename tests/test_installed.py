@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -71,3 +72,13 @@ def test_an_installed_program_reads_its_gin_files(installed, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(len(list((ROOT / "gin").glob("*.gin")))), "True"]
+
+
+def test_mutants_are_tested_beside_all_that_is_no_room() -> None:
+    """mutmut's copy needs every loose module: without one the tests import the sources and notice nothing."""
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    loose, copied = (
+        set(re.findall(r'"([\w.]+)"', re.search(rf"^{key} = \[(.*)\]", project, re.M)[1]))
+        for key in ("py-modules", "also_copy")
+    )
+    assert loose and {f"{name}.py" for name in loose} <= copied
