@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from modules.core.checks import ConfigurationError
+from modules.core.noise import Noise
 from modules.energies.mlp import MLPEnergy
 from modules.initializers.mlp import MLPInitializer
 from modules.methods.networks import Networks
@@ -16,6 +19,7 @@ from modules.sampling.generation import Generation
 from modules.sampling.indexed import sample
 from modules.sampling.inpainting import Known
 from modules.sampling.interpolation import NoiseOnTheWay
+from modules.sampling.measuring import Downsampling, Measured
 from modules.schedules.cosine import CosineSchedule
 
 NUM, LEVEL = 5, 4
@@ -55,3 +59,43 @@ def test_sizes_that_differ_are_named() -> None:
         Draw(labels, noise, Start(three, 1))
     with pytest.raises(ConfigurationError, match=r"Draw\.known must be of 2 samples, .* got 3"):
         Draw(labels, noise, known=Known(three, three > 0))
+    with pytest.raises(ConfigurationError, match=r"Draw\.measured must be of 2 samples, .* got 3"):
+        Draw(labels, noise, measured=Measured(three, Downsampling(), 0.1))
+
+
+def test_all_of_a_draw_is_taken_and_moved() -> None:
+    """Rows 4 and 1 of everything; the device is one that holds no numbers, so that nothing stays behind."""
+    measured = Measured(torch.arange(10.0).reshape(NUM, 2), Downsampling(), 0.3)
+    whole = dataclasses.replace(_draw(), measured=measured)
+    rows = torch.tensor([4, 1])
+    part, away = whole.take(rows), whole.to(torch.device("meta"))
+    for draw in (part, away):
+        assert draw.start is not None and draw.known is not None and draw.measured is not None
+        assert (draw.start.level, draw.measured.sigma) == (LEVEL, 0.3)
+        assert draw.measured.map is measured.map
+
+    def tensors(draw: Draw) -> list[torch.Tensor]:
+        given = [draw.labels, draw.start.x, draw.known.image, draw.known.mask, draw.measured.values]
+        drawn = [draw.noise.normal("a", (3,)), draw.noise.uniform("a"), draw.noise.integers("a", 0, 9)]
+        return [*given, *drawn, draw.noise.child("b").normal("a", (3,))]
+
+    for of_part, of_whole in zip(tensors(part), tensors(whole), strict=True):
+        torch.testing.assert_close(of_part, of_whole[rows], rtol=0, atol=0)
+    assert all(x.device.type == "meta" for x in tensors(away))
+    bare = Draw(whole.labels, whole.noise)
+    for draw in (bare.take(rows), bare.to(torch.device("cpu"))):
+        assert draw.start is draw.known is draw.measured is None
+
+
+def test_samples_of_a_seed_are_drawn_by_their_index_without_a_label() -> None:
+    draw = Draw.of_seed(7, 3)
+    assert draw.labels.tolist() == [-1] * 3 and draw.known is None and len(draw) == 3
+    wanted = Noise(7, torch.arange(3), stream="sample").normal("x", (2,))
+    assert torch.equal(draw.noise.normal("x", (2,)), wanted) and wanted.dtype == torch.float32
+    known = Known(torch.ones(3, 2), torch.tensor([[True, False]] * 3))
+    exact = Draw.of_seed(7, 3, torch.tensor([1, -1, 0]), known, torch.float64)
+    assert exact.labels.tolist() == [1, -1, 0] and exact.known is not None
+    assert exact.known.image.dtype == exact.noise.uniform("a").dtype == torch.float64
+    assert torch.equal(exact.known.mask, known.mask)
+    with pytest.raises(ConfigurationError, match="seed must be an integer"):
+        Draw.of_seed(1.5, 3)

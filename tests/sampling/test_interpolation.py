@@ -94,6 +94,30 @@ def test_noises_on_the_way_are_normal_draw_by_draw() -> None:
         )
 
 
+def test_of_uniforms_and_integers_the_first_are_taken() -> None:
+    """Each by its purpose and draw; a child's ends are children."""
+    rows = torch.arange(2)
+    first, last = (Noise(0, rows + 2 * i, dtype=torch.float64) for i in range(2))
+    way = NoiseOnTheWay(first, last, torch.tensor([1.0, 0.3]))
+    assert torch.equal(way.uniform("a", (3,), 2), first.uniform("a", (3,), draw=2))
+    assert way.uniform("a").shape == (2,) and torch.equal(way.uniform("a"), first.uniform("a"))
+    assert torch.equal(way.integers("a", 2, 90), first.integers("a", 2, 90))
+    child = way.child("c")
+    assert torch.equal(child.uniform("a"), first.child("c").uniform("a"))
+    assert torch.equal(child.normal("a", (3,), 1)[0], last.child("c").normal("a", (3,), draw=1)[0])
+
+
+def test_at_a_right_angle_halfway_is_half_of_either() -> None:
+    """cos 45° of both; a quarter of a turn the other way round, and vectors of unequal lengths."""
+    first, last = torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 1.0], [-2.0, 0.0]])
+    middle = spherical(first, last, torch.full((2,), 0.5))
+    half = math.sqrt(0.5)
+    torch.testing.assert_close(middle, half * torch.tensor([[3.0, 1.0], [-2.0, 1.0]]))
+    assert torch.equal(spherical(first, first, torch.full((2,), 0.5)), first)
+    third = spherical(first, -first, torch.full((2,), 0.25))  # opposite: a straight line through 0
+    torch.testing.assert_close(third, 0.5 * first)
+
+
 def test_ways_between_images_stay_near_them_at_low_levels(run) -> None:
     """At level 1 of 6 most of an image is left, and halfway half of it; at level 6 nothing is."""
     ends = torch.full((1, 1, 8, 8), 0.7), torch.full((1, 1, 8, 8), -0.7)
