@@ -125,3 +125,9 @@ def test_guided_chains_of_gaussian_classes() -> None:
 def test_faults_are_named(scale) -> None:
     with pytest.raises(ConfigurationError, match=r"ClassifierFreeGuidance\.scale must be a number"):
         ClassifierFreeGuidance(scale)
+
+
+def test_without_a_scale_it_is_conditional(evaluate) -> None:
+    """The default is w = 0, to the bit: one evaluation of the label alone."""
+    assert ClassifierFreeGuidance().scale == 0
+    assert torch.equal(evaluate(ClassifierFreeGuidance(), LABEL), evaluate(NoGuidance(), LABEL))

@@ -9,10 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from modules.core.arguments import arguments_of
 from modules.core.checks import ConfigurationError
 from modules.core.noise import Noise
 from modules.losses.contrast import RecoveryContrast
+from modules.losses.cooperative import WarmStart
 from modules.losses.levels import LadderLevels, MixedLevels, UniformLevels
+from modules.losses.likelihood import RecoveryLikelihoodLoss
 from modules.losses.score import LevelScore, ScoreMatching
 from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.levels import level
@@ -195,3 +198,36 @@ def test_what_is_not_set_is_the_published_default() -> None:
     assert ScoreMatching().phase.at(0) == LevelScore().phase.at(0) == 1
     loss = LevelScore()(torch.ones(1), torch.zeros(1, 4), torch.ones(1, 4), torch.zeros(1))
     torch.testing.assert_close(loss, torch.tensor([1 / 0.725]))
+
+
+KEPT = {
+    ScoreMatching: {"weight": 0.3, "first_step": 2, "last_step": 5, "exact": True},
+    LevelScore: {
+        "weight": 0.3,
+        "first_step": 2,
+        "last_step": 5,
+        "scaling": "none",
+        "data_var": 0.7,
+        "floor": 0.2,
+    },
+    RecoveryContrast: {"weight": 0.3, "first_step": 2, "last_step": 5, "limit": 4.0},
+    MixedLevels: {"share": 0.3},
+    WarmStart: {"num_steps": 9, "energy_start": 4, "offset": 0.2},
+    RecoveryLikelihoodLoss: {"weighted": False, "magnitude_penalty": 0.1},
+}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_what_a_loss_was_made_with_is_kept(kind) -> None:
+    assert arguments_of(kind(**KEPT[kind]), "") == KEPT[kind]
+
+
+def test_the_defaults_of_recoverys_phase_and_of_the_law_of_levels() -> None:
+    """Ten times the contrast from the first step on; half of the levels the ladder's."""
+    phase = RecoveryContrast().phase
+    assert [phase.at(step) for step in (0, 1, 10**9)] == [10, 10, 10]
+    assert MixedLevels().share == 0.5
+    assert RecoveryContrast().limit is None
+    for kind in (ScoreMatching, LevelScore, RecoveryContrast):
+        with pytest.raises(ConfigurationError, match=rf"^{kind.__name__}.weight must"):
+            kind(weight=-1.0)

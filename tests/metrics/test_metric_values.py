@@ -13,6 +13,7 @@ from torch import Tensor
 
 import modules.metrics.fid as fid_module
 import modules.metrics.prdc as prdc_module
+from modules.core.arguments import arguments_of
 from modules.core.checks import DataError
 from modules.metrics.class_accuracy import ClassAccuracy
 from modules.metrics.detection import Detection
@@ -325,3 +326,29 @@ def test_what_cannot_be_measured_is_refused_in_one_line(what):
     with pytest.raises(DataError) as caught:
         make()
     assert expected in str(caught.value) and "\n" not in str(caught.value)
+
+
+KEPT = {
+    FID: {"extrapolate": True},
+    KID: {"num_subsets": 7, "subset_size": 30, "memory_mapped": True},
+    PRDC: {"k": 4, "memory_mapped": False},
+    InceptionScore: {"num_splits": 3},
+    GridKL: {"half_width": 2.0, "per_side": 30},
+    Recognised: {"confidence": 0.7},
+    SlicedWasserstein: {"num_directions": 9},
+}
+DEFAULTS = {
+    FID: [False],
+    KID: [100, 1000, None],
+    PRDC: [5, None],
+    InceptionScore: [10],
+    GridKL: [1.25, 200],
+    Recognised: [0.9],
+    SlicedWasserstein: [256],
+}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_a_metric_keeps_what_it_was_made_with_and_is_published_where_nothing_is_set(kind):
+    assert arguments_of(kind(**KEPT[kind]), "") == KEPT[kind]
+    assert list(arguments_of(kind(), "").values()) == DEFAULTS[kind]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from modules.core.arguments import arguments_of
 from modules.core.checks import ConfigurationError
 from modules.core.noise import Noise
 from modules.core.types import Chain
@@ -216,3 +217,74 @@ def test_faults_are_named(make, words: list[str]):
     with pytest.raises(ConfigurationError) as caught:
         make()
     assert "\n" not in str(caught.value) and all(word in str(caught.value) for word in words)
+
+
+KEPT = {
+    Langevin: {
+        "num_steps": 7,
+        "noise_scale": 0.9,
+        "step_factor": 0.7,
+        "compile": None,
+        "max_drift": 0.3,
+        "clamp": 1.2,
+        "corrected": True,
+    },
+    AdjustedLangevin: {"num_steps": 7, "step_factor": 0.7, "num_warmup": 3, "target": 0.6},
+    Hamiltonian: {
+        "num_steps": 7,
+        "num_leapfrog": 4,
+        "step_factor": 0.7,
+        "jitter": 0.1,
+        "num_warmup": 3,
+        "target": 0.6,
+    },
+    UnderdampedLangevin: {
+        "num_steps": 7,
+        "friction": 0.4,
+        "step_factor": 0.7,
+        "num_warmup": 3,
+        "target": 0.6,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_a_sampler_keeps_all_but_its_number_of_steps(kind) -> None:
+    sampler = kind(**KEPT[kind])
+    assert arguments_of(sampler, "") == KEPT[kind]
+    assert arguments_of(sampler.with_steps(9), "") == {**KEPT[kind], "num_steps": 9}
+    assert arguments_of(sampler.settled(), "") == {**KEPT[kind]} | (
+        {"num_warmup": 0} if "num_warmup" in KEPT[kind] else {}
+    )
+    assert arguments_of(sampler, "") == KEPT[kind]
+    untied = {"corrected": False} if "corrected" in KEPT[kind] else {}
+    assert arguments_of(sampler.untied(), "") == KEPT[kind] | untied
+
+
+def test_what_is_not_set_is_as_documented():
+    """Step sizes as they are, no warm-up; the targets of Roberts and Rosenthal, and of long trajectories."""
+    plain = {"step_factor": 1.0, "num_warmup": 0}
+    assert arguments_of(AdjustedLangevin(), "") == {**plain, "num_steps": 15, "target": 0.574}
+    assert arguments_of(UnderdampedLangevin(), "") == {
+        **plain,
+        "num_steps": 15,
+        "target": 0.9,
+        "friction": 1.0,
+    }
+    assert arguments_of(Hamiltonian(), "") == {
+        **plain,
+        "num_steps": 5,
+        "num_leapfrog": 5,
+        "jitter": 0.2,
+        "target": 0.8,
+    }
+    assert list(arguments_of(Langevin(), "").values()) == [15, 1.0, 1.0, None, None, None, False]
+
+
+def test_friction_is_measured_in_steps():
+    """κ = e^{-γm} of the momentum is left: of γ = 2 at a factor of ½ and of 1, e⁻¹ and e⁻²."""
+    factors = torch.tensor([0.5, 1.0]).double()
+    kept = UnderdampedLangevin(friction=2.0).persistence(factors)
+    assert kept.tolist() == pytest.approx([math.exp(-1), math.exp(-2)])
+    for fresh in (AdjustedLangevin(), Hamiltonian()):
+        assert fresh.persistence(factors).tolist() == [0.0, 0.0]

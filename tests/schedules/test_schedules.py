@@ -8,6 +8,7 @@ from dataclasses import fields
 import pytest
 import torch
 
+from modules.core.arguments import arguments_of
 from modules.core.checks import ConfigurationError
 from modules.core.types import Transition
 from modules.schedules.base import Schedule
@@ -248,3 +249,26 @@ def test_faults_are_named(make, words: list[str]) -> None:
         make()
     assert "\n" not in str(caught.value)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+KEPT = [
+    CosineSchedule(4, 7.0, -3.0, 0.01, False),
+    SubsampledLinearSchedule(4, 100, 1e-3, 0.1, 0.01),
+    LinearSchedule(40, 1e-3, 0.1, 8),
+    ContinuousSchedule(4, 7.0, -3.0),
+]
+
+
+@pytest.mark.parametrize("schedule", KEPT, ids=lambda s: type(s).__name__)
+def test_a_ladder_is_made_again_by_what_it_was_made_with(schedule: Schedule) -> None:
+    arguments = arguments_of(schedule, "")
+    assert (
+        list(arguments.values())
+        == {
+            "CosineSchedule": [4, 7.0, -3.0, 0.01, False],
+            "SubsampledLinearSchedule": [4, 100, 1e-3, 0.1, 0.01],
+            "LinearSchedule": [40, 1e-3, 0.1, 8],
+            "ContinuousSchedule": [4, 7.0, -3.0],
+        }[type(schedule).__name__]
+    )
+    assert type(schedule)(**arguments).same_as(schedule)
