@@ -158,6 +158,24 @@ def test_recovery_at_recorded_noise() -> None:
     assert "score_loss" not in out.watch
 
 
+def test_what_is_shown_are_the_ends_of_the_chains_and_their_data() -> None:
+    """Without a step they end where they begin, at the proposal with its noise; x_t is x_s and a noise."""
+    energy = Quadratic()
+    parts = (OwnProposal((2,)), ContinuousSchedule(), Langevin(0))
+    out = _step(OneEnergy(energy, *parts, recovery=RecoveryContrast(), levels=UniformLevels()), 0)
+    assert list(out.shown) == ["noisier", "proposals", "revised", "data"]
+    assert torch.equal(out.shown["proposals"], out.shown["revised"])
+    moved = _step(_method(energy, score=None, level_score=None, recovery=RecoveryContrast()), 0).shown
+    assert not torch.equal(moved["proposals"], moved["revised"])
+    for name in ("noisier", "proposals", "data"):
+        assert torch.equal(moved[name], out.shown[name]), name
+    c = ContinuousSchedule().transition(out.t, torch.float64).map(lambda v: v[:, None])
+    x_s = c.alpha_s * _batch().image + c.sigma_s * _noise().child("recovery").normal("eps", (2,))
+    torch.testing.assert_close(out.shown["data"], x_s)
+    eps = (out.shown["noisier"] - c.alpha_ts * x_s) / c.sigma_ts
+    torch.testing.assert_close(eps, _noise().child("recovery").normal("eps_step", (2,)))
+
+
 def test_phases_add_up_and_save_what_they_dont_need(monkeypatch) -> None:
     """Score in steps 0..4, level in 1..3, recovery from 3: no chain is run and no slope asked in vain."""
     method = _method(
