@@ -7,17 +7,20 @@ import math
 import pytest
 import torch
 
+from modules.core.arguments import arguments_of
 from modules.core.checks import ConfigurationError
 from modules.core.noise import Noise
 from modules.energies.analytic import GaussianEnergy
 from modules.energies.mlp import MLPEnergy
 from modules.guidance.classifier_free import ClassifierFreeGuidance
+from modules.guidance.none import NoGuidance
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
 from modules.methods.networks import Networks
 from modules.samplers.langevin import Langevin
 from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation, Sampled
+from modules.sampling.inpainting import Inpainting
 from modules.schedules.cosine import CosineSchedule
 from modules.schedules.subsampled_linear import SubsampledLinearSchedule
 from tests.gaussian_oracle import ENERGY, MEAN, VARIANCE, ExactProposal
@@ -185,3 +188,48 @@ def test_faults_are_named(make, words: list[str]) -> None:
         make()
     assert "\n" not in str(caught.value)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_generation_keeps_what_it_was_made_with_and_without_it_is_plain() -> None:
+    given = {
+        "sampler": Langevin(3),
+        "guidance": ClassifierFreeGuidance(0.5),
+        "denoise_factor": 2.0,
+        "inpainting": Inpainting(False),
+        "qualities": {"fast": (3, 0), "best": [25, 2]},
+    }
+    assert arguments_of(Generation(**given), "") == given
+    plain = Generation(given["sampler"])
+    assert isinstance(plain.guidance, NoGuidance)
+    assert (plain.denoise_factor, plain.inpainting, plain.qualities) == (1.0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("qualities", "words"),
+    [
+        (3, "Generation.qualities must be"),
+        ({"default": (3, 1)}, "Generation.qualities' names must be"),
+        ({"fast": 3}, r"Generation.qualities\['fast'\] must be \(levels, chain steps\), got 3"),
+        ({"fast": (3,)}, r"qualities\['fast'\] must be \(levels, chain steps\), got \(3,\)"),
+        ({"best": (3, 1, 2)}, r"qualities\['best'\] must be \(levels, chain steps\)"),
+        ({"best": "31"}, r"qualities\['best'\] must be \(levels, chain steps\)"),
+        ({"fast": (0, 1)}, r"qualities\['fast'\]'s levels must be at least 1"),
+        ({"fast": (1, -1)}, r"qualities\['fast'\]'s chain steps must be at least 0"),
+    ],
+)
+def test_qualities_are_pairs_of_levels_and_steps(qualities, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        Generation(Langevin(), qualities=qualities)
+
+
+def test_a_watched_generation_tells_of_every_chain_and_the_first_of_none() -> None:
+    seen: list[tuple[int, torch.Tensor]] = []
+    generation = Generation(Langevin(2))
+    watched = generation.watched(lambda c, chain: seen.append((int(c.t[0]), chain.y / c.y_scale[:, None])))
+    networks = Networks(ENERGY, ExactProposal(), CosineSchedule())
+    draw = Draw(torch.full((3,), -1), _noise(3))
+    levels = watched.sample(networks, draw).levels
+    assert [t for t, _ in seen] == [6, 5, 4, 3, 2, 1]
+    assert all(torch.equal(y, x) for (_, y), x in zip(seen, levels[1:], strict=True))
+    generation.sample(networks, draw)
+    assert len(seen) == 6

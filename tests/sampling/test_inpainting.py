@@ -181,3 +181,40 @@ def test_faults_are_named(fault: str) -> None:
     assert check_known(torch.zeros(2, 1, 8, 8), torch.ones(8, 8), (1, 8, 8)).mask.shape == (2, 1, 8, 8)
     with pytest.raises(ConfigurationError, match=r"Inpainting\.shared_noise must be True or False"):
         Inpainting(1)  # type: ignore[arg-type]
+
+
+def test_figures_of_three_completions_of_two_images() -> None:
+    """0, 0.3 and 0.9 above the truth in the hole: apart by 0.3, 0.9 and 0.6; the other image's are alike."""
+    truth = torch.full((2, 1, 2, 2), 0.2)
+    mask = torch.tensor([[True, False], [False, False]]).expand(2, 1, 2, 2)
+    above = torch.tensor([[0.0, 0.3, 0.9], [-0.1, -0.1, -0.1]])[:, :, None, None, None]
+    x = truth[:, None] + above.expand(2, 3, 1, 2, 2)
+    found = figures(x, Known(truth, mask))
+    wanted = {
+        "rmse": [math.sqrt(0.3), 0.1],
+        "psnr": [20 * math.log10(2 / math.sqrt(0.3)), 20 * math.log10(20)],
+        "rmse_of_mean": [0.4, 0.1],
+        "diversity": [0.6, 0.0],
+    }
+    assert list(found) == list(wanted)
+    for name, values in wanted.items():
+        assert found[name].tolist() == pytest.approx(values, rel=1e-5, abs=1e-6), name
+        assert found[name].dtype == torch.float64
+    nothing = figures(x, Known(truth, torch.ones_like(mask)))
+    assert all(values.isnan().all() for values in nothing.values())
+    one = figures(x[:, :1], Known(truth, mask))["diversity"]
+    assert one.shape == (2,) and one.dtype == torch.float64 and one.isnan().all()
+
+
+def test_a_mask_is_of_any_numbers_and_of_every_size_that_fits() -> None:
+    images = torch.zeros(2, 3, 4, 5)
+    half = torch.arange(20).reshape(4, 5) % 2
+    for mask in (half, half.numpy(), half.bool(), half.float(), half.expand(3, 4, 5)):
+        known = check_known(images, mask, (3, 4, 5))
+        assert known.mask.dtype == torch.bool and known.mask.shape == images.shape
+        assert torch.equal(known.mask[1, 2], half.bool()) and torch.equal(known.image, images)
+    with pytest.raises(ConfigurationError, match=r"size \(3, 5\) .* size \(2, 3, 4, 5\): give \(4, 5\)$"):
+        check_known(images, torch.ones(3, 5), (3, 4, 5))
+    with pytest.raises(ConfigurationError, match="must hold 1"):
+        check_known(images, 2 * half, (3, 4, 5))
+    assert Inpainting().shared_noise

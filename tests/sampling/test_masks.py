@@ -122,3 +122,21 @@ def test_a_picture_that_is_no_mask_is_one_line(tmp_path, kind) -> None:
     with pytest.raises(DataError, match=words) as caught:
         masks.of(str(path), 1, SHAPE)
     assert "\n" not in str(caught.value)
+
+
+def test_a_box_of_half_of_six_is_the_two_in_the_middle() -> None:
+    """Pixels whose centres lie on its edge are outside of it."""
+    inside = masks.named("outside", 1, (1, 6, 6))[0, 0]
+    assert inside.nonzero().tolist() == [[2, 2], [2, 3], [3, 2], [3, 3]]
+
+
+def test_grey_is_known_from_128_on_and_random_masks_have_the_seed_0(tmp_path) -> None:
+    pixels = np.zeros((8, 12), np.uint8)
+    pixels[:, :6], pixels[:, 6:] = 128, 127
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    assert torch.equal(masks.of(str(tmp_path / "mask.png"), 2, SHAPE), masks.named("left", 2, SHAPE))
+    first = masks.named("random", 3, SHAPE, seed=0)
+    assert torch.equal(masks.named("random", 3, SHAPE), first)
+    assert torch.equal(masks.of("random", 3, SHAPE), first)
+    other = masks.of("random", 3, SHAPE, seed=4)
+    assert torch.equal(other, masks.named("random", 3, SHAPE, seed=4)) and not torch.equal(other, first)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from modules.core.arguments import arguments_of
 from modules.core.checks import ConfigurationError
 from modules.core.noise import Noise
 from modules.energies.analytic import GaussianEnergy
@@ -20,6 +21,7 @@ from modules.sampling.draw import Draw, sample_noise
 from modules.sampling.generation import Generation
 from modules.sampling.measuring import Blur, Downsampling, LinearMap, Measured, RandomPixels
 from modules.schedules.continuous import ContinuousSchedule
+from modules.schedules.cosine import CosineSchedule
 
 torch.set_num_threads(1)
 
@@ -129,3 +131,68 @@ def test_the_walk_alone_goes_that_way_and_a_row_is_a_function_of_itself():
 def test_faults_are_named(make, words):
     with pytest.raises(ConfigurationError, match=words):
         make()
+
+
+class Flat:
+    """U = 3 everywhere, of slope 2."""
+
+    def __call__(self, y: Tensor) -> Tensor:
+        return torch.full((len(y),), 3.0, dtype=y.dtype)
+
+    def grad(self, y: Tensor) -> Tensor:
+        return torch.full_like(y, 2.0)
+
+    def value_and_grad(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return self(y), self.grad(y)
+
+
+def test_the_misfit_by_hand():
+    """Of y = y_scale √ᾱ x with means x̄ = 0.5 and 0.25 beside b = 0.3 and 0.65, |A|² = 1/4.
+
+    U = (x̄ - b)²/(2(σ² + σ̄²/4ᾱ)), and a pixel's slope is a quarter of x̄'s, by the chain rule over y_scale √ᾱ.
+    """
+    c = CosineSchedule(logsnr_max=1.0).transition(torch.tensor([1, 4]), torch.float64)
+    scale = c.y_scale * c.alpha_s
+    means, b = torch.tensor([0.5, 0.25]).double(), torch.tensor([0.3, 0.65]).double()
+    x = means[:, None, None, None] + torch.tensor([[[[0.1, -0.1], [0.3, -0.3]]]]).double()
+    tied = Measured(b.reshape(2, 1, 1, 1), Downsampling(2), 0.5).tie(Flat(), c)
+    variance = 0.25 + 0.25 * (c.sigma_s / c.alpha_s) ** 2
+    y = (scale.reshape(2, 1, 1, 1) * x).requires_grad_()
+    away = torch.tensor([0.2, -0.4]).double()
+    misfit = away**2 / (2 * variance)
+    slope = (0.25 * away / variance / scale).reshape(2, 1, 1, 1).expand(2, 1, 2, 2)
+    torch.testing.assert_close(tied(y), 3 + misfit)
+    for value, grad in (tied.value_and_grad(y), (3 + misfit, tied.grad(y))):
+        torch.testing.assert_close(value, 3 + misfit)
+        torch.testing.assert_close(grad, 2 + slope)
+        assert not value.requires_grad and not grad.requires_grad
+    assert torch.equal(tied.y_scale, c.y_scale) and (c.y_scale < 1).all()
+
+
+def test_a_blur_reaches_three_widths_and_mixes_no_channels():
+    """Of a dot in one of two channels: two Gaussians' product, 7 x 7 of width 1, 3 x 3 of the narrowest."""
+    dot = torch.zeros(1, 2, 9, 9, dtype=torch.float64)
+    dot[0, 1, 4, 4] = 1
+    for width, reach in ((1.0, 3), (0.2, 1), (0.5, 2)):
+        spread = Blur(width)(dot)
+        line = [math.exp(-0.5 * (k / width) ** 2) if abs(k) <= reach else 0.0 for k in range(-4, 5)]
+        line = torch.tensor(line).double() / sum(line)
+        torch.testing.assert_close(spread[0, 1], line[:, None] * line, rtol=1e-6, atol=1e-12)
+        assert (spread[0, 0] == 0).all() and spread.shape == dot.shape
+    # and at a corner what lies beyond the edge is 0
+    assert float(Blur(1.0)(torch.ones(1, 1, 9, 9))[0, 0, 0, 0]) < 0.6
+
+
+def test_maps_of_their_own_defaults_and_of_points():
+    assert Downsampling().factor == 2 and Downsampling().norm_squared == 0.25
+    assert Downsampling(4).norm_squared == 1 / 16 and Blur.norm_squared == RandomPixels.norm_squared == 1
+    assert [*arguments_of(Blur(), "").values(), *arguments_of(RandomPixels(), "").values()] == [1.0, 0.5, 0]
+    assert arguments_of(RandomPixels(0.2, 7), "") == {"share": 0.2, "seed": 7}
+    points = torch.ones(4, 400)
+    kept = RandomPixels(0.3)(points)
+    assert torch.equal(kept, kept[:1].expand_as(kept)) and 0.2 < float(kept.mean()) < 0.4
+    assert not torch.equal(kept, RandomPixels(0.3, seed=1)(points))
+    assert torch.equal(RandomPixels(1.0)(points), points)
+    for shape in ((1, 1, 4, 6), (1, 1, 6, 4), (2, 4)):
+        with pytest.raises(ConfigurationError, match=r"Downsampling\.factor 4 doesn't divide"):
+            Downsampling(4)(torch.zeros(shape))

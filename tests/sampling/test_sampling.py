@@ -17,7 +17,7 @@ from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
 from modules.sampling.draw import Draw, Start
 from modules.sampling.generation import Generation
-from modules.sampling.indexed import level_bar, sample, sample_batches
+from modules.sampling.indexed import diverged, level_bar, not_finite, sample, sample_batches
 from modules.schedules.cosine import CosineSchedule
 
 torch.set_num_threads(1)
@@ -121,3 +121,18 @@ def test_networks_are_put_into_eval_mode(networks) -> None:
         network.train()
     _all(networks)
     assert not any(network.training for network in networks)
+
+
+def test_samples_that_are_not_finite_are_counted_one_each() -> None:
+    x = torch.zeros(5, 2, 3)
+    x[1, 0, 2], x[1, 1, 1], x[3, 1, 0] = torch.nan, torch.inf, -torch.inf
+    assert not_finite(x) == 2 and not_finite(x[:1]) == 0
+    assert str(diverged(2, 5)).startswith("2 of 5 samples are not finite")
+
+
+def test_a_bar_is_shown_where_it_is_asked_for_alone(networks, capsys) -> None:
+    draw, parts = Draw.of_seed(5, 3, dtype=torch.float64), Networks(*networks, SCHEDULE)
+    sample(GENERATION, parts, draw, RUNTIME)
+    assert capsys.readouterr().err == ""
+    sample(GENERATION, parts, draw, RUNTIME, batch_size=2, progress=True)
+    assert "/12" in capsys.readouterr().err
