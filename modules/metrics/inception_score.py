@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import gin
 import torch
 from torch import Tensor
 
-from modules.core.checks import check_integer
+from modules.core.checks import DataError, check_integer
 from modules.metrics.base import SetMetric, check_probabilities
 from modules.metrics.order import scattered
 from modules.metrics.stores import Store, Sums
@@ -50,6 +48,8 @@ class InceptionScore(SetMetric):
         return scattered(indices) * self.num_splits // 2**32
 
     def figures(self) -> dict[str, float]:
+        if not self.predictions.count:
+            raise DataError("is was given no samples")
         scores = self._scores(self.predictions)
         figures = {"is": float(scores.mean())}
         if len(scores) > 1:
@@ -64,4 +64,4 @@ class InceptionScore(SetMetric):
         count = total[:, -1:]
         marginal = total[:, :-2] / count
         divergence = total[:, -2] / count[:, 0] - torch.special.xlogy(marginal, marginal).sum(1)
-        return divergence.exp() if len(divergence) else torch.tensor([math.nan])
+        return divergence.exp()

@@ -93,3 +93,24 @@ def test_each_half_keeps_the_classes_that_were_asked_for():
     truth = torch.arange(30) % 3
     right = torch.eye(3)[truth]
     assert standard_errors(ClassAccuracy(), right, truth, 20, Alone())["class_accuracy"] == 0
+
+
+def test_errors_are_of_samples_and_of_no_reference_or_spread():
+    """Of an odd number: halves of 10 of 21, of which √(10/11) of their spread is the whole's."""
+    p = torch.full((21, 2), 0.5)
+    p[:9] = torch.tensor([0.95, 0.05])
+    metric = Recognised(0.9)
+    metric.add_batch(references=p)
+    found = standard_errors(metric, p, None, 40, Alone())
+    halves = torch.stack([(p[half, 0] > 0.9).double().mean() for half in half_samples(21, torch.arange(40))])
+    assert found == {"recognised": pytest.approx(math.sqrt(10 / 11) * float(halves.std()))}
+    assert list(standard_errors(InceptionScore(3), p, None, 5, Alone())) == ["is"]
+
+
+def test_a_bar_over_the_halves_is_shown_where_it_is_asked_for(capsys):
+    p = torch.eye(2).repeat(10, 1)
+    standard_errors(Recognised(), p, None, 7, Alone())
+    assert capsys.readouterr().err == ""
+    standard_errors(Recognised(), p, None, 7, Alone(), progress=True)
+    shown = capsys.readouterr().err
+    assert "recognised" in shown and "7/7" in shown and "half" in shown

@@ -22,6 +22,7 @@ from modules.metrics.grid_kl import GridKL, square_grid
 from modules.metrics.inception_score import InceptionScore
 from modules.metrics.kid import KID, polynomial_mmd
 from modules.metrics.mode_mass import ModeMass
+from modules.metrics.order import scattered
 from modules.metrics.prdc import PRDC, distances, prdc
 from modules.metrics.recognised import Recognised
 from modules.metrics.sliced_wasserstein import SlicedWasserstein
@@ -352,3 +353,97 @@ DEFAULTS = {
 def test_a_metric_keeps_what_it_was_made_with_and_is_published_where_nothing_is_set(kind):
     assert arguments_of(kind(**KEPT[kind]), "") == KEPT[kind]
     assert list(arguments_of(kind(), "").values()) == DEFAULTS[kind]
+
+
+def test_kid_of_parts_is_that_of_each_part():
+    """Of sets no larger than a subset; of larger ones, the mean over subsets of what they have of a part."""
+    x, y = normal(12, 3), normal(9, 3, seed=1) + 0.5
+    parts = [torch.arange(7), torch.tensor([11, 2, 5])]
+    metric = KID()
+    metric.add_batch(references=y)
+    found = metric.of_parts(x, None, parts)
+    assert [list(values) for values in found] == [["kid"]] * 2
+    for values, part in zip(found, parts, strict=True):
+        alone = KID().compute(predictions=x[part], references=y)["kid"]
+        assert values["kid"] == pytest.approx(alone, rel=1e-6)
+    few = KID(num_subsets=5, subset_size=6)
+    few.add_batch(references=y)
+    pairs = list(few._subsets(12, 9))
+    members = [[int(k) for k in i if k in parts[1]] for i, _ in pairs]
+    each = [float(polynomial_mmd(x[m], y[j])) for m, (_, j) in zip(members, pairs, strict=True) if len(m) > 1]
+    assert 0 < len(each) < 5
+    assert few.of_parts(x, None, parts)[1]["kid"] == pytest.approx(sum(each) / len(each), rel=1e-6)
+
+
+def test_sets_of_a_subsets_size_are_compared_whole():
+    x, y = normal(10, 3), normal(10, 3, seed=1)
+    values = KID(subset_size=10).compute(predictions=x, references=y)
+    assert values == {"kid": pytest.approx(float(polynomial_mmd(x, y)))}
+
+
+def test_inception_scores_of_few_images():
+    """Three images sure of one class each fill three splits of ten at most: 1 each."""
+    values = InceptionScore().compute(predictions=torch.eye(3))
+    assert values["is"] == pytest.approx(1) and values["is_sd"] == pytest.approx(0, abs=1e-9)
+    two = InceptionScore(2).compute(predictions=torch.eye(2)[[0, 0]])
+    assert two["is"] == pytest.approx(1) and len(InceptionScore(1).compute(predictions=torch.eye(3))) == 1
+
+
+def test_scattered_indices_are_multiples_of_the_golden_ratio():
+    assert scattered(torch.tensor([0, 1, 2, 3])).tolist() == [0, 2654435769, 1013904242, 3668340011]
+
+
+def test_a_class_asked_for_once_counts_and_one_that_isnt_does_not():
+    p = torch.eye(4)[[0, 0, 1, 3]]
+    values = ClassAccuracy().compute(predictions=p, references=torch.tensor([0, 0, 1, 2]))
+    assert values == {"class_accuracy": 3 / 4, "class_accuracy_worst": 0}
+    values = ClassAccuracy().compute(predictions=p[:3], references=torch.tensor([0, 0, 1]))
+    assert values["class_accuracy_worst"] == 1
+
+
+def test_the_highest_threshold_that_finds_95_in_100():
+    """Twenty outliers above all inliers but the last, which an inlier exceeds: 19 of 20 are enough."""
+    score = torch.tensor([*range(40, 21, -1), 5.0, 10.0, 3.0, 2.0, 1.0])
+    truth = torch.tensor([1] * 20 + [0] * 4)
+    values = Detection().compute(predictions=score, references=truth)
+    assert values["fpr95"] == 0 and values["auroc"] == pytest.approx(1 - 1 / 80)
+    values = Detection().compute(predictions=score[1:], references=truth[1:])
+    assert values["fpr95"] == 1 / 4
+
+
+def test_one_of_each_kind_is_enough_for_detection():
+    values = Detection().compute(predictions=torch.tensor([2.0, 1.0]), references=torch.tensor([1, 0]))
+    assert values == {"auroc": 1, "aupr": 1, "fpr95": 0}
+    for truth in ([1, 1], [0, 0]):
+        with pytest.raises(DataError, match="needs both"):
+            Detection().compute(predictions=torch.tensor([2.0, 1.0]), references=torch.tensor(truth))
+    with pytest.raises(DataError, match="needs both"):
+        Detection().compute()
+
+
+def test_figures_of_nothing_are_refused():
+    for metric, words in (
+        (ClassAccuracy(), "class_accuracy was given no samples"),
+        (Recognised(), "recognised was given no samples"),
+        (InceptionScore(), "is was given no samples"),
+        (GridKL(), "grid_kl was given no cells"),
+        (ModeMass(), "mode_mass needs at least 1 predictions, got 0"),
+    ):
+        with pytest.raises(DataError, match=words):
+            metric.compute()
+
+
+def test_as_many_samples_as_are_needed_are_enough():
+    x = normal(3, 2)
+    assert FID().compute(predictions=x[:2], references=x[:2])["fid"] == pytest.approx(0, abs=1e-6)
+    assert PRDC(2).compute(predictions=x, references=x)["recall"] == 1
+    one = torch.zeros(1, dtype=torch.int64)
+    assert ModeMass().compute(predictions=one, references=one)["total_variation"] == 0
+
+
+def test_distances_are_exactly_zero_in_256_dimensions():
+    """And beyond nearly so, by a product of matrices."""
+    for dim, exact in ((256, True), (257, False)):
+        x = 1e3 + normal(30, dim)
+        apart = distances(x, x).diagonal()
+        assert bool((apart == 0).all()) == exact and apart.max() < 1e-2
