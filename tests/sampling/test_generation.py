@@ -20,7 +20,7 @@ from modules.methods.networks import Networks
 from modules.samplers.langevin import Langevin
 from modules.sampling.draw import Draw
 from modules.sampling.generation import Generation, Sampled
-from modules.sampling.inpainting import Inpainting
+from modules.sampling.inpainting import Inpainting, Known
 from modules.schedules.cosine import CosineSchedule
 from modules.schedules.subsampled_linear import SubsampledLinearSchedule
 from tests.gaussian_oracle import ENERGY, MEAN, VARIANCE, ExactProposal
@@ -233,3 +233,47 @@ def test_a_watched_generation_tells_of_every_chain_and_the_first_of_none() -> No
     assert all(torch.equal(y, x) for (_, y), x in zip(seen, levels[1:], strict=True))
     generation.sample(networks, draw)
     assert len(seen) == 6
+
+
+class Told(Langevin):
+    """Langevin that keeps the levels it was told."""
+
+    def at(self, transition):
+        self.told = transition.t.tolist()
+        return self
+
+
+def test_settling_is_untied_has_all_its_noise_and_leaves_what_is_known() -> None:
+    """A step where nothing pulls: s z, which a correction would make less and a tether to x_0 would, too."""
+    schedule, noise = CosineSchedule(logsnr_max=1.0), _noise(3)
+    c = schedule.transition(torch.ones(1, dtype=torch.int64), torch.float64)
+    networks = Networks(GaussianEnergy((2,), 0.0, 1e12), CopyInitializer((2,)), schedule)
+    x_0, mask = noise.normal("x", (2,)), torch.tensor([[False, True]] * 3)
+    draw = Draw(torch.full((3,), -1), noise, known=Known(torch.zeros_like(x_0), mask))
+    moved = c.step_size * noise.child("settling").normal("langevin", (2,)) / c.y_scale
+    for sampler in (Langevin(1, corrected=True), Told(1)):
+        x = Generation(Langevin(7)).settle(networks, sampler, x_0, draw)
+        torch.testing.assert_close(x, x_0 + moved * ~mask, rtol=1e-9, atol=1e-9)
+    assert sampler.told == [1] * 3
+    # two steps: the second is not drawn back by the first
+    two = Generation(Langevin(7)).settle(networks, Langevin(2), x_0, draw)
+    second = c.step_size * noise.child("settling").normal("langevin", (2,), draw=1) / c.y_scale
+    torch.testing.assert_close(two, x_0 + (moved + second) * ~mask, rtol=1e-9, atol=1e-9)
+
+
+def test_settling_is_guided(conditional) -> None:
+    """w = -1 is without a label; a label moves, and w = 1 moves twice as far from that."""
+    networks = Networks(*conditional, CosineSchedule(logsnr_max=1.0))
+    noise = _noise(4)
+    x_0 = noise.normal("x", (2,))
+
+    def settled(guidance: ClassifierFreeGuidance | None, label: int) -> torch.Tensor:
+        draw = Draw(torch.full((4,), label), noise)
+        step = Langevin(1, noise_scale=0.0, step_factor=30.0)
+        return Generation(Langevin(0), guidance).settle(networks, step, x_0, draw)
+
+    plain, of_class = settled(None, -1), settled(None, 2)
+    assert (of_class - plain).abs().max() > 1e-4
+    torch.testing.assert_close(settled(ClassifierFreeGuidance(-1.0), 2), plain, rtol=1e-9, atol=1e-12)
+    twice = settled(ClassifierFreeGuidance(1.0), 2)
+    torch.testing.assert_close(twice - plain, 2 * (of_class - plain), rtol=1e-7, atol=1e-12)
