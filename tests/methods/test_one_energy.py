@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from modules.core.arguments import arguments_of
 from modules.core.checks import ConfigurationError
 from modules.core.noise import Noise
 from modules.core.types import Batch, LossOutput, Transition
@@ -21,8 +22,9 @@ from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
 from modules.initializers.own import GaussianStep, OwnProposal
 from modules.losses.contrast import RecoveryContrast
-from modules.losses.levels import LadderLevels, LevelLaw, UniformLevels
+from modules.losses.levels import LadderLevels, LevelLaw, MixedLevels, UniformLevels
 from modules.losses.score import LevelScore, ScoreMatching
+from modules.methods import one_energy
 from modules.methods.networks import Networks
 from modules.methods.one_energy import OneEnergy
 from modules.runtime.runtime import Runtime
@@ -464,3 +466,46 @@ def test_a_copy_may_propose() -> None:
     )
     out = _step(method, 0)
     assert torch.isfinite(out.losses["energy"]) and (out.watch["displacement"] > 0).all()
+
+
+def test_the_constant_is_measured_on_examples_spread_over_all(monkeypatch) -> None:
+    """Four of ten: 0, 2, 5 and 7, with their own labels and noises, at the ladder's noisiest level."""
+    asked: list[tuple] = []
+    energy = NormalizedEnergy(Quadratic(3)).double()
+    monkeypatch.setattr(energy, "calibrate", lambda *given: asked.append(given))
+    monkeypatch.setattr(one_energy, "_CALIBRATION", 4)
+    x, label = torch.arange(20.0).reshape(10, 2) / 20, torch.arange(10) % 3
+    method = _method(energy)
+    method.complete(method.networks(), MemoryExamples(x, label, ["a", "b", "c"]), torch.device("cpu"))
+    ((images, labels, logsnr_min, noise),) = asked
+    rows = [0, 2, 5, 7]
+    assert torch.equal(images, x[rows].double()) and labels.tolist() == [0, 2, 2, 1]
+    assert logsnr_min == -5.1
+    wanted = Noise(0, torch.tensor(rows), stream="calibration", dtype=torch.float64)
+    assert torch.equal(noise.normal("a", (2,)), wanted.normal("a", (2,)))
+
+
+def test_a_single_class_is_a_class() -> None:
+    energy = Seen()
+    energy.num_classes = 1
+    method = _method(energy, level_score=None, label_dropout=0.0)
+    _step(method, 1, _batch(label=torch.zeros(COUNT, dtype=torch.int64)))
+    assert all((seen == 0).all() for seen in energy.labels) and len(energy.labels) >= 4
+
+
+def test_what_it_was_made_with_is_kept() -> None:
+    energy = NormalizedEnergy(Quadratic())
+    given = {
+        "energy": energy,
+        "initializer": OwnProposal((2,)),
+        "schedule": ContinuousSchedule(),
+        "sampler": Langevin(2),
+        "score": ScoreMatching(),
+        "level_score": LevelScore(),
+        "recovery": RecoveryContrast(),
+        "levels": UniformLevels(),
+        "label_dropout": 0.3,
+    }
+    assert arguments_of(OneEnergy(**given), "") == given
+    plain = OneEnergy(*list(given.values())[:4], score=ScoreMatching())
+    assert plain.label_dropout == 0.1 and isinstance(plain.levels, MixedLevels) and plain.levels.share == 0.5

@@ -9,6 +9,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from modules.core.arguments import arguments_of
 from modules.core.checks import ConfigurationError
 from modules.core.noise import Noise
 from modules.core.types import Batch, LossOutput, Transition
@@ -17,14 +18,16 @@ from modules.energies.mlp import MLPEnergy
 from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
 from modules.layers.spectral import SpectralLinear
-from modules.losses.cooperative import WarmStart
+from modules.losses.cooperative import CooperativeLoss, WarmStart
 from modules.losses.likelihood import RecoveryLikelihoodLoss
 from modules.methods.networks import Networks
 from modules.methods.recovery import RecoveryLikelihood
+from modules.methods.shown import Panel, first_rows
 from modules.samplers.langevin import Langevin
 from modules.schedules.cosine import CosineSchedule
 from modules.schedules.subsampled_linear import SubsampledLinearSchedule
 from tests.gaussian_oracle import MEAN, ExactProposal, data
+from tests.golden_weights import golden
 
 torch.set_num_threads(1)
 
@@ -447,3 +450,58 @@ def test_faults_are_named(changes: dict, words: list[str]) -> None:
         _built(**changes)
     assert "\n" not in str(caught.value)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_both_networks_may_be_averages() -> None:
+    method, (energy, initializer) = _method(None), _networks()
+    both = Networks(energy, initializer, method.schedule)
+    assert method.models({"energy": energy, "initializer": initializer}) == both
+    assert method.models({"initializer": initializer}) == Networks(
+        method.energy, initializer, method.schedule
+    )
+    assert method.models({}) == method.models(None) == method.models()
+
+
+@pytest.mark.parametrize(("size", "count"), [(2, 2048), (255, 16), (256, 16), (5000, 16), (200, 20)])
+def test_first_rows_are_sixteen_or_4096_numbers_in_the_coordinates_of_x_s(size: int, count: int) -> None:
+    """At t = 5 of CDRL's ladder y is 0.59 of x_s; x_t and the data are as they are."""
+    c = CosineSchedule().transition(torch.full((3000,), 5), torch.float64)
+    x = torch.ones(3000, 1, dtype=torch.float64).expand(3000, size)
+    shown = first_rows(3 * x, {"one": x, "two": 2 * x}, 4 * x, c)
+    assert list(shown) == ["noisier", "one", "two", "data"]
+    scale = golden("cdrl_schedule")["alpha_ratio"][4].sqrt()
+    for name, value in (("noisier", 3.0), ("one", 1 / scale), ("two", 2 / scale), ("data", 4.0)):
+        assert shown[name].shape == (count, size)
+        torch.testing.assert_close(shown[name], value * x[:count], rtol=1e-5, atol=0)
+    assert Panel("title", ("a",)).healthy == ""
+
+
+def test_a_single_class_is_a_class() -> None:
+    method = RecoveryLikelihood(
+        LabelSeen(1), CopyInitializer((2,)), CosineSchedule(), Langevin(1), False, label_dropout=0.0
+    )
+    out = method(Batch(_batch(8).image, torch.zeros(8, dtype=torch.int64)), _noise(8))
+    assert (out.watch["energy_positive"] == 0).all() and (out.watch["energy_negative"] == 0).all()
+
+
+def test_what_it_was_made_with_is_kept() -> None:
+    energy, initializer = _networks()
+    given = {
+        "energy": energy,
+        "initializer": initializer,
+        "schedule": CosineSchedule(),
+        "sampler": Langevin(1),
+        "shared_noise": False,
+        "energy_loss": RecoveryLikelihoodLoss(),
+        "initializer_loss": CooperativeLoss(),
+        "warm_start": WarmStart(3),
+        "label_dropout": 0.3,
+        "save_memory": True,
+        "compile": False,
+        "average_revises": True,
+    }
+    assert arguments_of(RecoveryLikelihood(**given), "") == given
+    plain = arguments_of(RecoveryLikelihood(*list(given.values())[:5]), "")
+    assert isinstance(plain["energy_loss"], RecoveryLikelihoodLoss)
+    assert isinstance(plain["initializer_loss"], CooperativeLoss)
+    assert list(plain.values())[7:] == [None, 0.1, False, False, False]
