@@ -288,3 +288,26 @@ def test_friction_is_measured_in_steps():
     assert kept.tolist() == pytest.approx([math.exp(-1), math.exp(-2)])
     for fresh in (AdjustedLangevin(), Hamiltonian()):
         assert fresh.persistence(factors).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(("target", "rate"), [(0.5, 0.5), (0.8, 0.3125)])
+@pytest.mark.parametrize("warm", [4, 5])
+def test_a_warm_up_that_is_never_refused_by_hand(target: float, rate: float, warm: int):
+    """Where nothing pulls all is taken, and ln factor grows by k^-0.6 (1 - a)/(4a(1 - a)), a the target.
+
+    Afterwards it is the mean over the second half, of an odd number the longer part of it.
+    """
+    flat = ByAutograd(lambda y: 0 * y.sum(1))
+    noise = Noise(0, torch.arange(3), dtype=torch.float64)
+    size = torch.tensor([0.1, 0.2, 3.0]).double()
+    sampler = AdjustedLangevin(2, step_factor=2.0, num_warmup=warm, target=target)
+    chain = sampler.sample(flat, noise.normal("start", (2,)), size, noise)
+    logs = [rate * sum(j**-0.6 for j in range(1, k + 1)) for k in range(1, warm + 1)]
+    wanted = math.exp(sum(logs[2:]) / (warm - 2))
+    torch.testing.assert_close(chain.step_size, wanted * size)
+    assert chain.acceptance.tolist() == [1, 1, 1]
+    # the steps are step_factor times that: of each step, its length over that of its momentum
+    z = [noise.normal("momentum", (2,), draw=k) for k in range(warm + 2)]
+    factors = [1.0, *(math.exp(log) for log in logs[:-1]), wanted, wanted]
+    moved = sum(2 * factor * size[:, None] * momentum for factor, momentum in zip(factors, z, strict=True))
+    torch.testing.assert_close(chain.y, noise.normal("start", (2,)) + moved)
