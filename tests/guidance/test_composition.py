@@ -282,3 +282,13 @@ def test_a_fault_is_one_line_and_writes_nothing(
 def test_labels_of_a_run_without_any_are_refused(unlabelled, tmp_path, capsys) -> None:
     assert _task(unlabelled, tmp_path / "out", "--labels", "3") == 2
     assert "trained without labels: there are none to compose" in capsys.readouterr().err
+
+
+def test_the_first_class_is_a_label_of_its_own(evaluate) -> None:
+    """Samples that are all of class 0 keep it; of one class none is left where its own weight is none."""
+    first = torch.zeros(6, dtype=torch.int64)
+    plain = {c: evaluate(NoGuidance(), torch.full((6,), c)) for c in (-1, 0, 1)}
+    composed = evaluate(Composition((1,), (0.7,)), first)
+    torch.testing.assert_close(composed, plain[0] + 0.7 * (plain[1] - plain[-1]), rtol=1e-10, atol=1e-10)
+    whole = evaluate(Composition((1,), (1.0,)), NONE)
+    torch.testing.assert_close(whole, plain[1], rtol=1e-10, atol=1e-10)

@@ -162,3 +162,28 @@ def test_a_sampler_without_steps_is_refused_in_a_line(sampler: Sampler, words: s
     with pytest.raises(ConfigurationError) as caught:
         sampler.with_steps(2)
     assert str(caught.value).startswith(words) and "\n" not in str(caught.value)
+
+
+class Counted(Sampler):
+    """A state that is no module's."""
+
+    def __init__(self, num_steps: int = 4) -> None:
+        self.num_steps, self.count = num_steps, 0
+
+    def sample(self, potential, y, step_size, noise, free=None):
+        return Langevin(self.num_steps).sample(potential, y, step_size, noise, free)
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]
+
+
+def test_a_state_of_its_own_is_taken_over_where_it_can_be_read() -> None:
+    sampler = Counted()
+    sampler.count = 7
+    short = sampler.with_steps(2)
+    assert (short.num_steps, short.count) == (2, 7) and (sampler.num_steps, sampler.count) == (4, 7)
+    with pytest.raises(ConfigurationError, match="steps must be at least 0"):
+        sampler.with_steps(-1)

@@ -272,3 +272,54 @@ def test_a_ladder_is_made_again_by_what_it_was_made_with(schedule: Schedule) -> 
         }[type(schedule).__name__]
     )
     assert type(schedule)(**arguments).same_as(schedule)
+
+
+FALLING = torch.tensor([0.9, 0.5, 0.1, 0.01], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("level", "off", "words"),
+    [
+        (2, 0.2, "gave ᾱ + σ̄² = 1.2 at level 2, must give 1"),
+        (3, -0.3, "gave ᾱ + σ̄² = 0.7 at level 3, must give 1"),
+        (0, 2e-6, "at level 0"),
+        (1, math.nan, "finite float64"),
+        (1, math.inf, "finite float64"),
+    ],
+)
+def test_one_level_that_loses_variance_is_named(level: int, off: float, words: str) -> None:
+    noise = 1 - FALLING
+    noise[level] += off
+    with pytest.raises(ConfigurationError) as caught:
+        _Own(ladder=(FALLING, noise))
+    assert words in str(caught.value), str(caught.value)
+    noise[level] = 1 - FALLING[level] + 5e-7  # as rounding leaves it
+    assert _Own(ladder=(FALLING, noise)).num_levels == 3
+
+
+@pytest.mark.parametrize("last", [0.0, 0.1, 0.2])
+def test_a_ladder_falls_at_every_level_and_not_to_zero(last: float) -> None:
+    alpha_bar = FALLING.clone()
+    alpha_bar[3] = last
+    with pytest.raises(ConfigurationError, match="that falls from level to level"):
+        _Own(ladder=(alpha_bar, 1 - alpha_bar))
+
+
+def test_a_chain_that_flies_off_is_named_by_its_level() -> None:
+    """From b² c_t = 4 on, c_t growing up to the last level below the top, which alone has no tether."""
+    for variance in (4.0, 4.5):
+        with pytest.raises(ConfigurationError, match=rf"b² c_t = {variance:g} at t = 1, .*below {4:g}$"):
+            CosineSchedule(step_variance=variance, level_scaled=False)
+    assert CosineSchedule(step_variance=3.99, level_scaled=False).num_levels == 6
+    assert CosineSchedule(1, step_variance=50.0).num_levels == 1
+    largest = float(golden("cdrl_schedule")["c2"][4])  # of t = 5
+    with pytest.raises(ConfigurationError, match="at t = 5, "):
+        CosineSchedule(step_variance=4.01 / largest)
+    assert CosineSchedule(step_variance=3.99 / largest).num_levels == 6
+
+
+def test_the_ends_of_a_fine_ladder_are_its_first_and_last_level() -> None:
+    schedule = LinearSchedule(10, 0.01, 0.3)
+    table = _table(schedule).logsnr_t
+    assert (schedule.logsnr_max, schedule.logsnr_min) == (float(table[0]), float(table[-1]))
+    assert schedule.logsnr_max == pytest.approx(math.log(0.99 / 0.01))
