@@ -16,6 +16,7 @@ from PIL import Image
 
 from modules.core.checks import ConfigurationError, DataError
 from modules.data import HuggingFaceData, MemoryExamples
+from modules.data.sources import _hub_faults, open_source, parquet_files
 
 SHAPE = (3, 4, 4)
 CLASSES = ["cat", "dog", "owl"]
@@ -400,3 +401,77 @@ def test_the_hub_out_of_reach_tells_the_command(tmp_path):
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("modules.core.checks.DataError: the Hub is out of reach")
     assert "hf download --repo-type dataset nobody/nothing --local-dir DIR" in last
+
+
+def test_a_saved_set_that_is_broken_or_has_other_splits_is_one_line():
+    labelled().save_to_disk("saved")
+    assert open_source("saved", "train").table.num_rows == 6
+    with pytest.raises(DataError, match="test") as caught:
+        open_source("saved", "test")
+    assert "\n" not in str(caught.value) and "train" in str(caught.value)
+    DatasetDict(train=labelled(), other=labelled(4)).save_to_disk("both")
+    opened = open_source("both", "other")
+    assert opened.table.num_rows == 4 and opened.folder == Path("both/other")
+    with pytest.raises(DataError, match="other"):
+        open_source("both", "validation")
+    Path("saved/state.json").write_text("{")
+    with pytest.raises(DataError, match="saved cannot be read by load_from_disk: ") as caught:
+        open_source("saved", "train")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_path_that_is_missing_tells_the_nearest():
+    """Also a builder's name, by which `datasets` would read all of the working folder."""
+    parquet(labelled(), "pets/train.parquet")
+    for source, hint in (
+        ("pats/train.parquet", "Did you mean 'pets'?"),
+        ("pets/trian.parquet", "Did you mean 'train.parquet'?"),
+        ("pets/train.parquet/deep/file.parquet", ""),
+        ("parquet", ""),
+        ("imagefolder", ""),
+        ("./nowhere", ""),
+    ):
+        for read in (open_source, parquet_files):
+            with pytest.raises(DataError) as caught:
+                read(source, "train")
+            assert str(caught.value).startswith(f"there is no file or folder {source}."), str(caught.value)
+            assert str(caught.value).endswith(hint) and "\n" not in str(caught.value)
+
+
+def test_what_goes_wrong_at_the_hub_is_one_line(monkeypatch):
+    """Out of reach, missing, and anything else; offline with the command that fetches."""
+    from datasets.exceptions import DatasetNotFoundError
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    fetch = "hf download --repo-type dataset me/pets --local-dir DIR"
+    for error, words in (
+        (ConnectionError("no route"), ["the Hub is out of reach", "'me/pets' is not cached", fetch]),
+        (TimeoutError(), ["the Hub is out of reach", fetch]),
+        (DatasetNotFoundError("gone\nmore"), ["'me/pets' is neither a path here nor", "read: gone"]),
+        (OSError("no space\nleft"), ["'me/pets' of the Hub cannot be opened: no space"]),
+        (KeyError(), ["of the Hub cannot be opened: KeyError"]),
+    ):
+        with pytest.raises(DataError) as caught, _hub_faults("me/pets"):
+            raise error
+        assert all(word in str(caught.value) for word in words), str(caught.value)
+        assert "\n" not in str(caught.value) and caught.value.__cause__ is error
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    words = r"cannot be opened offline \(no cache\): with a network run `hf download"
+    with pytest.raises(DataError, match=words), _hub_faults("me/pets"):
+        raise ValueError("other") from ValueError("no cache")
+    with _hub_faults("me/pets"):
+        pass
+
+
+def test_parquet_files_of_a_file_and_of_a_folder_and_of_nothing_else():
+    parquet(labelled(), "pets/train-0.parquet")
+    parquet(labelled(), "pets/test-0.parquet")
+    files, left_out = parquet_files("pets/train-0.parquet", "train")
+    assert files == ["pets/train-0.parquet"] and not left_out
+    files, left_out = parquet_files("pets", "test")
+    assert files == ["pets/test-0.parquet"] and len(left_out) <= 1
+    Path("pictures").mkdir()
+    Path("pictures/a.png").write_bytes(png(pixels(1)[0]))
+    for source in ("pictures", "pictures/a.png"):
+        with pytest.raises(DataError, match=f"^{source} is not of parquet files, of which alone a part"):
+            parquet_files(source, "train")

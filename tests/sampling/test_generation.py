@@ -277,3 +277,16 @@ def test_settling_is_guided(conditional) -> None:
     torch.testing.assert_close(settled(ClassifierFreeGuidance(-1.0), 2), plain, rtol=1e-9, atol=1e-12)
     twice = settled(ClassifierFreeGuidance(1.0), 2)
     torch.testing.assert_close(twice - plain, 2 * (of_class - plain), rtol=1e-7, atol=1e-12)
+
+
+def test_samples_have_the_dtype_of_their_noise() -> None:
+    """float32 networks in float32: no level's coefficients widen them."""
+    torch.manual_seed(0)
+    networks = Networks(MLPEnergy((2,), width=8, depth=1), CopyInitializer((2,)), CosineSchedule())
+    image, mask = torch.zeros(3, 2), torch.tensor([[True, False]] * 3)
+    for known in (None, Known(image, mask)):
+        draw = Draw.of_seed(0, 3, known=known)
+        out = Generation(Langevin(1)).sample(networks, draw)
+        assert {x.dtype for x in (out.x, *out.levels)} == {torch.float32}
+        settled = Generation(Langevin(1)).settle(networks, Langevin(1), out.levels[-1], draw)
+        assert settled.dtype == torch.float32

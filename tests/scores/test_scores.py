@@ -237,3 +237,11 @@ def test_typicality_is_the_distance_from_what_is_usual() -> None:
     given = TypicalityScore(0.2, entropy=float(plain[2]))
     given.fit(Networks(energy, OwnProposal((2,)), schedule), x)
     assert given(Networks(energy, OwnProposal((2,)), schedule), x)[2] < 1e-9
+
+
+@pytest.mark.parametrize("score", [*KINDS, LikelihoodScore(), TypicalityScore(entropy=1.0)])
+def test_scores_have_the_dtype_of_their_images(score):
+    """float32 networks in float32."""
+    energy = NormalizedEnergy(GaussianEnergy((2,), 0.0, 0.5))
+    networks = Networks(energy, OwnProposal((2,)), ContinuousSchedule())
+    assert score(networks, X.float()).dtype == torch.float32

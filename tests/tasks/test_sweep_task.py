@@ -277,3 +277,19 @@ def test_a_dry_run_lists_the_points_and_writes_nothing(folder, monkeypatch, caps
     assert lines[0].startswith("LANGEVIN_STEPS=1, one: LANGEVIN_STEPS=1; ENERGY_LR=1.0 (energy MLPEnergy of ")
     assert lines[-1] == "6 points x 3 seeds = 18 runs below runs/points_sweep"
     assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--seeds", "2"], "nothing to train: name a gin file"),
+        (["--columns", "fid", "--gin", "points.gin"], "--columns is for a sweep: add --sweep or --seeds"),
+        (["--seeds", "2", "--keep", "0", "--gin", "points.gin"], "--keep must be at least 1"),
+        (["--seeds", "2", "--jobs", "1025", "--gin", "points.gin"], "--jobs must be at most 1024"),
+        (["--seeds", "2", "--resume", "--gin", "points.gin"], "nowhere is no sweep's folder: leave --resume"),
+    ],
+)
+def test_what_a_sweep_lacks_is_one_line(folder, monkeypatch, capsys, words, expected):
+    monkeypatch.chdir(folder)
+    assert expected in _refused(capsys, [*words, "--output", "nowhere"])
+    assert not (folder / "nowhere").exists()
