@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import evaluate
 import numpy as np
 import pytest
 import torch
 
+from modules.metrics import rows as rows_module
 from modules.metrics.fid import FID, frechet_distance
 from modules.metrics.kid import KID
 from modules.metrics.rows import Rows
 from modules.metrics.sliced_wasserstein import SlicedWasserstein
-from modules.metrics.stores import Moments, Sums
+from modules.metrics.stores import Moments, Store, Sums
 from modules.runtime.runtime import Runtime
 from tests import two_processes
 
@@ -115,3 +119,76 @@ def test_ten_thousand_inception_features():
     taken = time.perf_counter() - began
     print(f"bare, one covariance: {bare:.1f} s; FID of both sides: {taken:.1f} s; rows: {stored:.2f} s")
     assert taken < 3 * bare and stored < 2
+
+
+class Among(Runtime):
+    """One of several threads that stand for processes: what each gives, all are told."""
+
+    rank, num_processes, device = 0, 1, torch.device("cpu")
+
+    def __init__(self, rank: int, given: list, barrier: threading.Barrier) -> None:
+        self.rank, self.num_processes, self.given, self.barrier = rank, len(given), given, barrier
+
+    def _all(self, mine) -> list:
+        self.given[self.rank] = mine
+        self.barrier.wait()
+        found = list(self.given)
+        self.barrier.wait()
+        return found
+
+    def gather_objects(self, items):
+        return [item for items in self._all(items) for item in items]
+
+    def gather(self, rows):
+        return torch.cat(self._all(rows))
+
+    def sum(self, values):
+        return torch.stack(self._all(values)).sum(0)
+
+
+def _joined(make: Callable[[], Store], x: torch.Tensor, parts: list[list[int]]) -> list[Store]:
+    """A store of each process, which was given its part of x, after they were combined."""
+    given, barrier = [None] * len(parts), threading.Barrier(len(parts), timeout=30)
+
+    def process(rank: int) -> Store:
+        try:
+            store, mine = make(), torch.tensor(parts[rank], dtype=torch.int64)
+            for part in mine.split(2) if len(mine) else ():
+                store.add(x[part], part)
+            store.combine(Among(rank, given, barrier))
+        except BaseException:
+            barrier.abort()
+            raise
+        return store
+
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return list(pool.map(process, range(len(parts))))
+
+
+STORES = {
+    "moments": Moments,
+    "sums": Sums,
+    "rows": lambda: Rows(memory_mapped=False),
+    "rows of a file": lambda: Rows(memory_mapped=True),
+}
+
+
+@pytest.mark.parametrize("name", STORES)
+@pytest.mark.parametrize(
+    "parts", [[[6, 1, 0], [], [3, 2, 5, 4, 7, 8]], [[8, 7, 6, 5, 4, 3, 2, 1, 0]], [[], []]]
+)
+def test_processes_hold_what_one_would_that_had_seen_all(name, parts, monkeypatch):
+    """Of other numbers of samples, of none, and some at a time: the same state on each, and on with it."""
+    monkeypatch.setattr(rows_module, "BLOCK", 2 * 3 * 8)  # two rows at once
+    x = 5 + torch.randn(10, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    seen = torch.tensor(sorted(place for part in parts for place in part), dtype=torch.int64)
+    for store in _joined(STORES[name], x, parts):
+        assert store.count == len(seen)
+        for places in (seen, torch.cat([seen, torch.tensor([9])])):
+            whole = STORES[name]()
+            whole.add(x[places], places)
+            if len(places) > len(seen):
+                store.add(x[9:], torch.tensor([9]))
+            assert store.count == len(places)
+            for key, values in whole.state().items() if len(places) else ():
+                np.testing.assert_allclose(store.state()[key], values, rtol=1e-10, atol=1e-12)

@@ -323,3 +323,12 @@ def test_the_ends_of_a_fine_ladder_are_its_first_and_last_level() -> None:
     table = _table(schedule).logsnr_t
     assert (schedule.logsnr_max, schedule.logsnr_min) == (float(table[0]), float(table[-1]))
     assert schedule.logsnr_max == pytest.approx(math.log(0.99 / 0.01))
+
+
+def test_coefficients_are_where_t_is() -> None:
+    """On a device that holds no numbers; and the CPU's are still there."""
+    schedule = CosineSchedule()
+    away = schedule.transition(torch.ones(3, dtype=torch.int64, device="meta"), torch.float64)
+    assert all(getattr(away, field.name).device.type == "meta" for field in fields(Transition))
+    here = schedule.transition(torch.ones(3, dtype=torch.int64), torch.float64)
+    assert torch.equal(here.alpha_t, _table(schedule).alpha_t[[0, 0, 0]])
