@@ -505,3 +505,18 @@ def test_what_it_was_made_with_is_kept() -> None:
     assert isinstance(plain["energy_loss"], RecoveryLikelihoodLoss)
     assert isinstance(plain["initializer_loss"], CooperativeLoss)
     assert list(plain.values())[7:] == [None, 0.1, False, False, False]
+
+
+def test_saving_memory_gives_the_same_numbers() -> None:
+    """Losses and gradients of both networks, in float64 to rounding, from one evaluation and from two."""
+    found = []
+    for save_memory in (False, True):
+        method = _built(save_memory=save_memory)
+        method.begin_step(0)
+        losses = method(_batch(16), _noise(16)).losses
+        assert set(losses) == {"energy", "initializer"}
+        sum(losses.values()).backward()
+        found.append([*losses.values(), *(p.grad for p in method.parameters())])
+    assert len(found[0]) > 10
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)

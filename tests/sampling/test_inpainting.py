@@ -218,3 +218,13 @@ def test_a_mask_is_of_any_numbers_and_of_every_size_that_fits() -> None:
     with pytest.raises(ConfigurationError, match="must hold 1"):
         check_known(images, 2 * half, (3, 4, 5))
     assert Inpainting().shared_noise
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_path_is_where_its_image_is_and_of_its_dtype(shared: bool) -> None:
+    noise = Noise(0, torch.arange(2))
+    path = Inpainting(shared).path(torch.zeros(2, 3), CosineSchedule(), noise)
+    assert {x.dtype for x in path} == {torch.float32}
+    away = torch.device("meta")
+    path = Inpainting(shared).path(torch.zeros(2, 3, device=away), CosineSchedule(), noise.to(away))
+    assert len(path) == 7 and all(x.device == away for x in path)

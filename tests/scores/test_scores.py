@@ -245,3 +245,23 @@ def test_scores_have_the_dtype_of_their_images(score):
     energy = NormalizedEnergy(GaussianEnergy((2,), 0.0, 0.5))
     networks = Networks(energy, OwnProposal((2,)), ContinuousSchedule())
     assert score(networks, X.float()).dtype == torch.float32
+
+
+def test_wrong_levels_are_named_by_their_owner():
+    for kind in (NoisyEnergyScore, DenoisingScore):
+        name = kind.__name__
+        for levels, words in (
+            ((), f"^{name}.levels must hold at least one level"),
+            (3, f"^{name}.levels must be"),
+            ((1, -1), f"^{name}.levels' entries must be at least 0"),
+        ):
+            with pytest.raises(ConfigurationError, match=words):
+                kind(levels)
+        with pytest.raises(ConfigurationError, match=f"^{name}.num_noises must be at least 1"):
+            kind(num_noises=0)
+        assert kind([0, 5]).levels == (0, 5)
+    for kind in (LikelihoodScore, TypicalityScore):
+        with pytest.raises(ConfigurationError, match=f"^{kind.__name__}.sigma must be above 0"):
+            kind(0.0)
+        with pytest.raises(ConfigurationError, match=f"^{kind.__name__}.num_noises must be at least 1"):
+            kind(num_noises=0)
