@@ -192,3 +192,9 @@ def test_processes_hold_what_one_would_that_had_seen_all(name, parts, monkeypatc
             assert store.count == len(places)
             for key, values in whole.state().items() if len(places) else ():
                 np.testing.assert_allclose(store.state()[key], values, rtol=1e-10, atol=1e-12)
+
+
+def test_places_beyond_what_float32_counts_keep_their_order():
+    rows, last = Rows(), 2**24
+    rows.add(torch.tensor([[2.0], [1.0], [0.0]]), torch.tensor([last + 1, last, last - 1]))
+    assert rows.read().flatten().tolist() == [0, 1, 2]

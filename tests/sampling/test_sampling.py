@@ -136,3 +136,16 @@ def test_a_bar_is_shown_where_it_is_asked_for_alone(networks, capsys) -> None:
     assert capsys.readouterr().err == ""
     sample(GENERATION, parts, draw, RUNTIME, batch_size=2, progress=True)
     assert "/12" in capsys.readouterr().err
+
+
+def test_no_more_samples_are_drawn_at_once_than_asked_for(networks) -> None:
+    sizes: list[int] = []
+
+    class Counting(Generation):
+        def walk(self, networks, draw):
+            sizes.append(len(draw))
+            return super().walk(networks, draw)
+
+    draw = Draw.of_seed(5, 5, dtype=torch.float64)
+    sample(Counting(Langevin(0)), Networks(*networks, SCHEDULE), draw, RUNTIME, 2)
+    assert sizes == [2, 2, 1]
