@@ -96,19 +96,20 @@ def test_chains_of_an_exact_sampler_tell_their_acceptance(tiny_run, tmp_path, ca
 
 
 def test_tempered_chains_exchange_states_and_changes_of_class_are_counted(one_run, tmp_path, capsys):
-    judge = ["--judge", "tests.tasks.test_chains_task:sides", "--frames", "41"]
-    options = [*judge, "--sampler", "AdjustedLangevin", "--ladder", "12", "--level", "4", "--every", "2"]
-    options += ["--steps", "80", "--set", "chains/AdjustedLangevin.num_warmup=20"]
-    one = _chains(one_run, tmp_path / "one", *options, "--temper", "1")
+    judge = ["--judge", "tests.tasks.test_chains_task:sides"]
+    options = [*judge, "--sampler", "AdjustedLangevin", "--ladder", "12", "--level", "4", "--every", "1"]
+    options += ["--set", "chains/AdjustedLangevin.num_warmup=20"]
+    long, short = ["--steps", "40", "--frames", "41"], ["--steps", "20", "--burn-in", "0"]
+    one = _chains(one_run, tmp_path / "one", *options, *long, "--temper", "1")
     (level,) = one["levels"]
     assert level["level"] == 4 and len(level["energy"]) == 41 and len(level["swaps_taken"]) == 7
     assert one["temper"] == 1 and any(0 < share < 1 for share in level["swaps_taken"])
     assert level["class_changes_per_1000_steps"] > 0 and level["round_trips_per_chain"] >= 0
     printed = capsys.readouterr().out
     assert "swaps taken: " in printed and "class changes per 1000 steps: " in printed
-    other = _chains(one_run, tmp_path / "other", *options, "--temper", "1", "--batch-size", "2")
+    other = _chains(one_run, tmp_path / "other", *options, *short, "--temper", "1", "--batch-size", "2")
     torch.testing.assert_close(level["energy"][:5], other["levels"][0]["energy"][:5], rtol=1e-3, atol=1e-3)
-    alone = _chains(one_run, tmp_path / "alone", *options)["levels"][0]
+    alone = _chains(one_run, tmp_path / "alone", *options, *short)["levels"][0]
     assert "swaps_taken" not in alone and alone["energy"][0] == pytest.approx(level["energy"][0], rel=1e-5)
 
 
