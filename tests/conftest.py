@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import gin
 import pytest
 import torch
 
@@ -19,6 +20,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # what a shell says of the Hub is no business of tests, which say it themselves where they need it
 os.environ.pop("HF_HUB_OFFLINE", None)
 
+
+_OWN = ("modules", "tests", "benchmarks", "examples", "gin")
+"""Rooms whose classes are registered once a process, as they are imported."""
 
 LONGEST = (
     "training/test_resume.py",
@@ -54,6 +58,17 @@ def blank_curves() -> Iterator[None]:
     """Runs leave their curves blank, but those that ask for `curves.drawn`."""
     with curves.blank():
         yield
+
+
+@pytest.fixture(scope="module")
+def registrations() -> Iterator[None]:
+    """Classes of users that a file's tests register are unknown again to the files after it."""
+    registry = gin.config._REGISTRY
+    before = {name for name, _ in registry.items()}
+    yield
+    for name, found in list(registry.items()):
+        if name not in before and found.wrapped.__module__.split(".")[0] not in _OWN:
+            registry.pop(name)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from modules.energies.analytic import GaussianEnergy
 from modules.energies.recovery import RecoveryPotential, energy_and_grad
 from modules.schedules.cosine import CosineSchedule
 
+pytestmark = pytest.mark.usefixtures("registrations")
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = {str(path.relative_to(ROOT)): path for path in (ROOT / "README.md", *sorted(DOCS.glob("*.md")))}

@@ -27,6 +27,8 @@ from tests.documented import ROOT, Command
 from tests.random_inception import random_inception
 from tests.test_gin_files import SHRINK, write_parquet
 
+pytestmark = pytest.mark.usefixtures("registrations")
+
 torch.set_num_threads(1)
 
 COMMANDS = documented.commands()
