@@ -249,6 +249,7 @@ def _block(
     gamma, beta = block.norm2.weight, block.norm2.bias
     scale, shift = film.chunk(2, 1)
     z, pull_norm1 = normalize_film_silu(h, *group_norm_as_film(block.norm1, h.shape[0]))
+    assert block.resample in (None, downsample, upsample), "its pull isn't written out"
     pull_z: Pull | None = None
     pull_h: Pull | None = None
     if block.resample is upsample:
