@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 
-from torch.distributed import DistStoreError, PrefixStore, Store, TCPStore, register_rendezvous_handler
+from torch.distributed import PrefixStore, Store, TCPStore, register_rendezvous_handler
+
+from modules.core.checks import PeerError
 
 PAUSE = 0.01  # seconds between two looks at who is missing
 
@@ -32,7 +34,7 @@ def fresh_part(store: Store, rank: int, num_processes: int, timeout: timedelta) 
         timeout: of the store, and as long as process 0 waits.
 
     Raises:
-        DistStoreError: a process doesn't come in time.
+        PeerError: to process 0: others don't come in time.
     """
     if rank:
         name = secrets.token_hex(8)
@@ -48,7 +50,10 @@ def fresh_part(store: Store, rank: int, num_processes: int, timeout: timedelta) 
                 store.set(f"answer/{store.get(f'asked/{other}').decode()}", part)
         missing = {other for other in missing if not store.check([f"taken/{part}/{other}"])}
         if missing and time.monotonic() > deadline:
-            raise DistStoreError(f"processes {sorted(missing)} did not come")
+            raise PeerError(
+                f"processes {sorted(missing)} did not come within {timeout.total_seconds():g} s: "
+                "see what they printed, or raise Runtime.peer_timeout"
+            )
         time.sleep(PAUSE if missing else 0)
     return PrefixStore(part, store)
 
