@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import launch
-from tests import curves, forks
+from tests import forks, light
 from tests.tiny import ONE, TINY
 
 # the tests' networks are small: a second thread costs more than it gives, here and in what tests start
@@ -54,9 +54,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def blank_curves() -> Iterator[None]:
-    """Runs leave their curves blank, but those that ask for `curves.drawn`."""
-    with curves.blank():
+def lightened() -> Iterator[None]:
+    """Runs draw nothing that nobody looks at, but those that ask for `light.drawn`."""
+    with light.light():
+        yield
+
+
+@pytest.fixture
+def drawn() -> Iterator[None]:
+    """Figures are drawn, since a test looks at them."""
+    with light.drawn():
         yield
 
 
@@ -84,7 +91,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "tiny.gin").write_text(TINY)
     command = ["--gin", str(folder / "tiny.gin"), "--set", "NUM_CLASSES=10", "--output", str(folder / "run")]
-    with curves.drawn():
+    with light.drawn():
         assert launch.main(command) == 0
     return folder / "run"
 
@@ -95,7 +102,7 @@ def one_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("one")
     (folder / "one.gin").write_text(ONE)
     command = ["--gin", str(folder / "one.gin"), "--set", "NUM_CLASSES=10", "--output", str(folder / "run")]
-    with curves.drawn():
+    with light.drawn():
         assert launch.main(command) == 0
     return folder / "run"
 

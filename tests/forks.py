@@ -109,19 +109,26 @@ def parent() -> Iterator[Parent]:
 
 def _import_everything() -> None:
     import matplotlib.pyplot  # noqa: F401
+    import pandas  # noqa: F401, by the first table that pyarrow reads
+    import pytest
     import torch
     import torch._dynamo  # by the first optimizer
     from PIL import Image
 
     import launch  # noqa: F401
     import modules.runs
+    import modules.tasks.train
     import modules.training.trainer  # noqa: F401
     from modules.config.imports import import_components
+    from modules.data.digits import Digits
+    from tests.light import lighten
 
     torch.set_num_threads(1)
     Image.init()
     import_components()
     importlib.import_module("torch.utils.tensorboard")
+    Digits().open()  # reads the file
+    lighten(pytest.MonkeyPatch())
 
 
 def _serve() -> None:

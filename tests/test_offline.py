@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from datasets import Dataset
@@ -47,19 +48,23 @@ def _python(program: str, folder: Path, offline: bool = True) -> subprocess.Comp
     )
 
 
-def test_training_resuming_and_sampling_ask_for_no_network(tmp_path):
+def blocked() -> None:
+    """A run, gone on with and sampled, in a process that was forked; nothing tells it to stay offline."""
+    scope: dict[str, Any] = {}
+    exec(BLOCKED, scope)
+    for words in (
+        "--gin tiny.gin --output run --dry-run",
+        "--gin tiny.gin --output run --set Trainer.sample_every=1",
+        "--gin tiny.gin --output run --resume --allow-changes --set NUM_STEPS=3",
+        "--task generate --run run --num 2 --output images",
+    ):
+        assert scope["launch"].main(words.split()) == 0
+
+
+def test_training_resuming_and_sampling_ask_for_no_network(tmp_path, parent):
     (tmp_path / "tiny.gin").write_text(TINY.replace("NUM_STEPS = 4", "NUM_STEPS = 2"))
-    program = f"""{BLOCKED}
-for words in (
-    "--gin tiny.gin --output run --dry-run",
-    "--gin tiny.gin --output run --set Trainer.sample_every=1",
-    "--gin tiny.gin --output run --resume --allow-changes --set NUM_STEPS=3",
-    "--task generate --run run --num 2 --output images",
-):
-    assert launch.main(words.split()) == 0
-"""
-    done = _python(program, tmp_path)
-    assert done.returncode == 0, done.stderr[-2000:]
+    log = tmp_path / "log"
+    assert parent.run("tests.test_offline:blocked", [], tmp_path, log) == 0, log.read_text()[-2000:]
     assert (tmp_path / "run" / "checkpoints" / "step_00000003").is_dir()
     assert (tmp_path / "images" / "000001.png").exists()
 

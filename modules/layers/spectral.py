@@ -77,10 +77,13 @@ class SpectralNormalized(nn.Module):
     def iterate(self, num_iterations: int = 1) -> None:
         """Power iterations in place: v = Wᵀu / |Wᵀu|, then u = Wv / |Wv|."""
         matrix, u, v = self._matrix(), self.u, self._v_in_memory()
+        turned = matrix.T
         with full_precision(matrix):
             for _ in range(num_iterations):
-                v = F.normalize(matrix.T @ u, dim=0, eps=1e-12)
-                u = F.normalize(matrix @ v, dim=0, eps=1e-12)
+                v = turned.mv(u)
+                v = v / v.norm().clamp_min(1e-12)
+                u = matrix.mv(v)
+                u = u / u.norm().clamp_min(1e-12)
         self.u.copy_(u)
         if not self.weight.is_contiguous():
             channels, height, width = self.weight.shape[1:]

@@ -53,7 +53,10 @@ def load(
         for name in ("method", "generation", "data", "evaluation", "runtime"):
             needed = name in ("method", "generation", "data") or is_bound(built, f"Trainer.{name}")
             made[name] = built.value(f"Trainer.{name}") if needed else None
-        run = Run(**made).take_weights(folder, checkpoint, weights)
+        run = Run(**made)
+    # outside, where an operation costs less: here nothing is drawn
+    run.take_weights(folder, checkpoint, weights)
+    with own_generators():
         run.config, run.recorded, run.allow_changes = built, DataRecord.read(folder), allow_changes
         if run.extractor is None and is_bound(built, "Evaluation.extractor"):
             run.extractor = built.value("Evaluation.extractor")

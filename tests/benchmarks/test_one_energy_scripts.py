@@ -86,6 +86,7 @@ def test_figures_of_several_draws_are_their_means(judge, tmp_path, capsys, monke
     assert "--draws must be" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("drawn")
 def test_quality_stands_against_evaluations_that_were_counted(
     one_run, tiny_run, judge, tmp_path, capsys, monkeypatch
 ):

@@ -39,6 +39,7 @@ def test_gaussians_in_closed_form():
     assert found.log_p.shape == found.log_q.shape == (400, 400)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_run_is_measured_and_drawn(tmp_path, capsys):
     (tmp_path / "one.gin").write_text(
         'include "one_checkerboard.gin"\nNUM_STEPS = 2\nBATCH_SIZE = 8\nMLPEnergy.width = 8\n'

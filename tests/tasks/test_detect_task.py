@@ -34,6 +34,7 @@ def _table(folder) -> list[dict[str, str]]:
 HELD_OUT = ["--inliers", "@Digits", "--set", 'inliers/Digits.part="held_out"']
 
 
+@pytest.mark.usefixtures("drawn")
 def test_scores_of_sets_by_name_and_by_class(tiny_run, tmp_path, capsys):
     options = [*HELD_OUT, "--against", "gaussian", "--against", "eights=@Digits", "--score", "EnergyScore"]
     options += ["--set", "eights/Digits.omit=(0, 1, 2, 3, 4, 5, 6, 7, 9)"]

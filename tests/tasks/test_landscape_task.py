@@ -55,6 +55,7 @@ def test_planes_and_their_animation(points_run, tmp_path):
     assert Image.open(tmp_path / "landscape.png").width > 200
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_line_between_two_images(tiny_run, tmp_path):
     image = Image.fromarray(np.full((16, 16), 200, np.uint8))
     image.save(tmp_path / "flat.png")

@@ -188,6 +188,7 @@ TASKS = {
 }
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("name", TASKS)
 def test_other_tasks(one_run, tmp_path, name):
     assert _task(name, one_run, tmp_path, *TASKS[name]) == 0

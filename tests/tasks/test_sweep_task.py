@@ -20,6 +20,7 @@ from modules.storage.run_lock import is_held, run_lock
 from modules.sweep import workers
 from modules.tasks import _sweep
 from modules.tasks._sweep import _last_line
+from tests import light
 from tests.forks import Fork, Parent
 from tests.training.test_resume import POINTS
 
@@ -61,6 +62,12 @@ def swept_by_forks(words: list[str]) -> int:
     return launch.main(words)
 
 
+def drawn(words: list[str]) -> int:
+    """launch.main, its figures looked at."""
+    with light.drawn():
+        return launch.main(words)
+
+
 @pytest.fixture(scope="module")
 def swept(folder, parent: Parent) -> Path:
     """A sweep of which a run was killed, that was then asked to stop, and then went to its end.
@@ -97,7 +104,7 @@ def swept(folder, parent: Parent) -> Path:
     assert "1 of 2 runs are finished already" in text and "one, seed 7: goes on" in text
     assert "stopped by a signal with 1 of 2 runs finished; the same command goes on: python launch.py" in text
 
-    assert parent.run("launch:main", [COMMAND], folder, folder / "log3") == 0
+    assert parent.run("tests.tasks.test_sweep_task:drawn", [COMMAND], folder, folder / "log3") == 0
     assert _saved(one) == STEPS
     after = (two / "metrics.jsonl").stat()
     assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino), "trained again"
@@ -116,7 +123,7 @@ def test_an_interrupted_sweep_ends_as_runs_of_their_own(swept, folder, parent):
         "own",
     ]
     settings = ["--set", "LANGEVIN_STEPS=1"]
-    assert parent.run("tests.training.test_resume:train", [[*words, *settings]], folder, folder / "log") == 0
+    assert parent.run("launch:main", [[*words, *settings]], folder, folder / "log") == 0
     (ours, state), (theirs, other) = (
         checkpoints.load(checkpoints.latest(run)) for run in (swept / "one" / "seed_7", folder / "own")
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import launch
 from modules.storage import checkpoints, durable
 from tests.training.test_resume import POINTS
 
@@ -35,14 +36,14 @@ def test_killed_again_and_again(folder, parent, tmp_path, kills):
     run, straight = tmp_path / "run", tmp_path / "straight"
     words = ["--gin", "points.gin", "--set", f"NUM_STEPS={20 + 6 * kills}", "--output"]
     log = tmp_path / "straight_log"
-    assert parent.run("tests.training.test_resume:train", [[*words, str(straight)]], folder, log) == 0
+    assert parent.run("launch:main", [[*words, str(straight)]], folder, log) == 0
     words.append(str(run))
     in_saves = 0
     for number in range(kills):
         before = _saved(run)
         resume = ["--resume"] if before else []
         log = tmp_path / f"log{number}"
-        pid = parent.start("tests.training.test_resume:train", [[*words, *resume]], folder, log)
+        pid = parent.start("launch:main", [[*words, *resume]], folder, log)
         # any moment from the start of the process to a few steps on, and saves are most of a step
         target = before + chance.randrange(0, 3)
         deadline = time.monotonic() + 60
@@ -58,7 +59,7 @@ def test_killed_again_and_again(folder, parent, tmp_path, kills):
             for path in checkpoints.all_of_run(run):  # no half of anything under a checkpoint's name
                 checkpoints.load(path)
     words += ["--resume"] if _saved(run) else []
-    assert parent.run("tests.training.test_resume:train", [words], folder, tmp_path / "log") == 0
+    assert parent.run("launch:main", [words], folder, tmp_path / "log") == 0
     for find in (checkpoints.latest, checkpoints.best):
         (ours, state), (theirs, other) = (checkpoints.load(find(r)) for r in (run, straight))
         assert state == other
@@ -91,14 +92,13 @@ def test_a_second_run_on_the_folder_stops_at_once(folder, parent, tmp_path):
     assert (run / "config.gin").read_bytes() == config
     os.kill(first, signal.SIGKILL)
     assert parent.wait(first) == -9
-    assert parent.run("tests.training.test_resume:train", [words], folder, tmp_path / "log") == 0
+    assert parent.run("launch:main", [words], folder, tmp_path / "log") == 0
     assert _saved(run) == 8
 
 
 def train_slowly(words: list[str]) -> int:
     """A run that would take a minute."""
     from modules.training.state import Training
-    from tests.training.test_resume import train
 
     step = Training.step
 
@@ -107,4 +107,4 @@ def train_slowly(words: list[str]) -> int:
         return step(self, batches, rows)
 
     Training.step = slow
-    return train(words)
+    return launch.main(words)

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 import launch
-import modules.training.diary
 from modules.methods.one_energy import OneEnergy
 from modules.methods.recovery import RecoveryLikelihood
 from modules.samplers.langevin import Langevin
@@ -105,12 +104,6 @@ def train_and_die(words: list[str], where: str, number: int) -> int:
                 return original(path, tensors, state)
 
         checkpoints.save = save
-    return train(words)
-
-
-def train(words: list[str]) -> int:
-    """launch.main without curves.png, which takes longer than all steps of these runs."""
-    modules.training.diary.save_curves = lambda *_: None
     return launch.main(words)
 
 
@@ -124,9 +117,7 @@ def folder(tmp_path_factory, parent) -> Path:
     text = ONE.replace("sample_every = 4", "sample_every = 2").replace("save_every = 2", "save_every = 1")
     (folder / "one.gin").write_text(text)
     for name in ("points", "images", "one"):
-        _call(
-            parent, folder, "tests.training.test_resume:train", [["--gin", f"{name}.gin", "--output", name]]
-        )
+        _call(parent, folder, "launch:main", [["--gin", f"{name}.gin", "--output", name]])
     return folder
 
 
@@ -201,7 +192,7 @@ def test_killed_and_resumed(folder, parent, tmp_path, case):
     if step:
         assert checkpoints.step_of(checkpoints.latest(run)) == step
     resume = ["--resume"] if step else []
-    _call(parent, folder, "tests.training.test_resume:train", [[*words, *resume]])
+    _call(parent, folder, "launch:main", [[*words, *resume]])
     _assert_same_run(run, folder / name)
 
 
@@ -221,12 +212,12 @@ def test_two_fresh_runs_are_identical_and_another_seed_is_not(folder, parent, tm
     _call(
         parent,
         folder,
-        "tests.training.test_resume:train",
+        "launch:main",
         [["--gin", "points.gin", "--output", str(tmp_path / "again")]],
     )
     _assert_same_run(tmp_path / "again", folder / "points")
     other = ["--gin", "points.gin", "--output", str(tmp_path / "other"), "--set", "SEED=1"]
-    _call(parent, folder, "tests.training.test_resume:train", [other])
+    _call(parent, folder, "launch:main", [other])
     with pytest.raises(AssertionError):
         _assert_same_run(tmp_path / "other", folder / "points")
 
@@ -238,7 +229,7 @@ def test_without_sampling_and_logging_the_weights_are_the_same(folder, parent, t
     _call(
         parent,
         folder,
-        "tests.training.test_resume:train",
+        "launch:main",
         [words + [w for s in settings for w in ("--set", s)]],
     )
     last = checkpoints.latest(tmp_path / "run")
@@ -302,7 +293,7 @@ def _of_two(
 def two(folder, parent) -> Path:
     """A run of two processes that was never stopped."""
     words = ["--gin", "points.gin", "--output", "two", "--set", "Trainer.per_device_batch_size=2"]
-    codes, printed = _of_two(parent, folder, "tests.training.test_resume:train", [words])
+    codes, printed = _of_two(parent, folder, "launch:main", [words])
     assert codes == [0, 0], printed
     return folder / "two"
 
@@ -318,6 +309,6 @@ def test_two_processes_killed_and_resumed(folder, two, parent, tmp_path, where, 
     codes, printed = _of_two(parent, folder, "tests.training.test_resume:train_and_die", died)
     assert codes == [-9, -9], printed
     assert checkpoints.step_of(checkpoints.latest(run)) == step
-    codes, printed = _of_two(parent, folder, "tests.training.test_resume:train", [[*words, "--resume"]])
+    codes, printed = _of_two(parent, folder, "launch:main", [[*words, "--resume"]])
     assert codes == [0, 0], printed
     _assert_same_run(run, two)

@@ -24,7 +24,7 @@ from modules.schedules.cosine import CosineSchedule
 from modules.storage import checkpoints
 from modules.training.optimizers import AdamW
 from modules.training.trainer import Trainer
-from tests import curves
+from tests import light
 
 torch.set_num_threads(1)
 
@@ -90,7 +90,7 @@ def _assert_same_checkpoint(one: Path, other: Path) -> None:
 def straight(tmp_path_factory) -> Path:
     """Four steps with all that happens beside them."""
     folder = tmp_path_factory.mktemp("straight")
-    with curves.drawn():
+    with light.drawn():
         _trainer(sample_every=2, save_every=2, runtime=Runtime()).train(folder)
     return folder
 
