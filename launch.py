@@ -7,6 +7,7 @@ import ast
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -74,13 +75,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def tasks() -> dict[str, str]:
     """Name -> purpose of each module in modules.tasks with `add_arguments` and `run`; imports none."""
-    found = {}
-    for path in sorted(path for folder in modules.tasks.__path__ for path in Path(folder).glob("[!_]*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-        if {"add_arguments", "run"} <= functions:
-            found[path.stem] = (ast.get_docstring(tree) or "").split("\n")[0]
-    return found
+    paths = sorted(path for folder in modules.tasks.__path__ for path in Path(folder).glob("[!_]*.py"))
+    purposes = {path.stem: _purpose(path, path.stat().st_mtime_ns) for path in paths}
+    return {name: purpose for name, purpose in purposes.items() if purpose is not None}
+
+
+@cache  # a process may run many commands
+def _purpose(path: Path, changed: int) -> str | None:
+    """A task's first line; None: the file is no task's."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if not {"add_arguments", "run"} <= functions:
+        return None
+    return (ast.get_docstring(tree) or "").split("\n")[0]
 
 
 def gin_files() -> dict[str, str]:

@@ -19,7 +19,7 @@ _OPTIONS = {
     "--num": 8,
     "--repeats": 2,
     "--steps": 4,
-    "--every": 2,
+    "--every": 1,
     "--chains": 4,
     "--bridges": 2,
     "--ladder": 4,
@@ -29,7 +29,7 @@ _OPTIONS = {
 }
 """The most that a task is asked for, whatever the page asks for."""
 
-_RECORDS = 80  # steps of long chains, of which 20 records are kept
+_RECORDS = 40  # steps of long chains, of which 20 records are kept
 
 _DEFAULTS = {
     "evaluate": ["--num", "8"],
@@ -40,7 +40,7 @@ _DEFAULTS = {
     "restore": ["--num", "2", "--completions", "2"],
     "inpaint": ["--num", "2", "--completions", "2"],
     "interpolate": ["--num", "2", "--frames", "3"],
-    "chains": ["--num", "4", "--steps", str(_RECORDS), "--every", "2"],
+    "chains": ["--num", "4", "--steps", str(_RECORDS), "--every", "1"],
     "landscape": ["--num", "4", "--points", "5", "--resolution", "16"],
     "digits_product": ["--num", "8", "--seeds", "0"],
     "shapes_composition": ["--num", "4", "--seeds", "0"],

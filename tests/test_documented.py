@@ -59,6 +59,7 @@ _BESIDE = {
     "energy/AdamW": ["energy/AdamW.warmup_steps=0"],
     "initializer/AdamW": ["initializer/AdamW.warmup_steps=0"],
     "NormalizedEnergy": ["NormalizedEnergy.width=8"],
+    "UNetEnergy": [*SHRINK["UNetEnergy"], "UNetEnergy.dim_mults=(1,)"],
     "ContinuousSchedule": ["ContinuousSchedule.num_levels=4"],
 }
 

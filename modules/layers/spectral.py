@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modules.core.generators import nothing_drawn
 from modules.layers.precision import full_precision
 
 _INITIAL_ITERATIONS = 50
@@ -39,7 +40,8 @@ class SpectralNormalized(nn.Module):
                 vector = F.normalize(torch.randn(size, generator=generator, device="cpu"), dim=0)
             self.register_buffer(name, vector.to(self.weight.device, self.weight.dtype))
         if not self.weight.is_meta:
-            self.iterate(_INITIAL_ITERATIONS)
+            with nothing_drawn():
+                self.iterate(_INITIAL_ITERATIONS)
 
     def _matrix(self) -> Tensor:
         """W (out, rest) with its columns in the order of memory: a view, in channels_last too."""

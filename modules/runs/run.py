@@ -133,9 +133,11 @@ class Run(Trained):
         self.name = str(folder)
         if checkpoint == "best":
             checkpoint = checkpoints.best(self.folder)
-        found = Path(checkpoint) if checkpoint else checkpoints.latest(self.folder)
-        self.checkpoint = found
-        tensors, state = checkpoints.load(found)
+        if checkpoint:
+            self.checkpoint = Path(checkpoint)
+            tensors, state = checkpoints.load(self.checkpoint)
+        else:
+            self.checkpoint, tensors, state = checkpoints.load_latest(self.folder)
         for name, network in self.method.networks().items():
             load_weights(network, tensors, f"{name}_ema" if weights == "ema" else name)
             if weights == "ema":

@@ -94,19 +94,24 @@ def latest(run: Path) -> Path:
     Raises:
         CheckpointError: there is none, or none is whole.
     """
+    return load_latest(run)[0]
+
+
+def load_latest(run: Path) -> tuple[Path, dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """`latest`, its tensors and its state: to know that it is whole it was read already."""
     found = sorted(all_of_run(run), key=_age)
     if not found:
         raise CheckpointError(f"{run} has no checkpoint: train it first, or name another run")
     faults: list[CheckpointError] = []
     for path in reversed(found):
         try:
-            load(path)
+            tensors, state = load(path)
         except CheckpointError as fault:
             faults.append(fault)
         else:
             for passed in faults:
                 _say(f"passed over a broken checkpoint for {path.name}: {passed}")
-            return path
+            return path, tensors, state
     raise CheckpointError(f"{run} has no whole checkpoint; the newest: {faults[0]}")
 
 
