@@ -50,7 +50,8 @@ _MLP = (
     "MLPEnergy.level_waves=40.0",
     "MLPEnergy.zero_head=True",
 )
-_SCORES = ("OneEnergy.recovery=None", "FINAL_FACTOR=0.02")
+_PLAIN = ("OneEnergy.fokker_planck=None",)
+_SCORES = ("OneEnergy.recovery=None", "FINAL_FACTOR=0.02", *_PLAIN)
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,10 @@ class Variant:
 VARIANTS = {
     "score alone": Variant((*_SCORES, "OneEnergy.level_score=None"), 0),
     "score and level score": Variant(_SCORES, 0),
-    "scores and chains": Variant(),
-    "score and chains, no level score": Variant(("OneEnergy.level_score=None",)),
-    "chains alone": Variant(("OneEnergy.score=None", "OneEnergy.level_score=None"), 1),
+    "scores and chains": Variant(_PLAIN),
+    "and the Fokker-Planck equation": Variant(("FokkerPlanck.first_step=100",)),
+    "score and chains, no level score": Variant(("OneEnergy.level_score=None", *_PLAIN)),
+    "chains alone": Variant(("OneEnergy.score=None", "OneEnergy.level_score=None", *_PLAIN), 1),
     "product form": Variant(("UNetEnergy.form='product'",)),
     "without the exact ends": Variant(("UNetEnergy.data_var=None",)),
     "residual network": Variant(_SMOOTH_RESNET),

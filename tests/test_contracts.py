@@ -33,6 +33,7 @@ from modules.initializers.mlp import MLPInitializer
 from modules.initializers.own import OwnProposal
 from modules.losses.contrast import RecoveryContrast
 from modules.losses.cooperative import CooperativeLoss, WarmStart
+from modules.losses.fokker_planck import FokkerPlanck
 from modules.losses.levels import LadderLevels, LevelLaw, MixedLevels, UniformLevels
 from modules.losses.likelihood import RecoveryLikelihoodLoss
 from modules.losses.phase import Phase
@@ -97,6 +98,7 @@ METHODS: dict[type, Callable[[Energy, Initializer], Method]] = {
         ScoreMatching(),
         LevelScore(),
         RecoveryContrast(),
+        fokker_planck=FokkerPlanck(),
     ),
 }
 # of y⁺, y⁻ (b, 3) and a transition
@@ -108,6 +110,7 @@ LOSSES: dict[type, Callable[[Tensor, Tensor, Transition], Tensor]] = {
     WarmStart: lambda x, y, c: WarmStart(1)(x, y, x + y, c),
     ScoreMatching: lambda x, y, c: ScoreMatching(exact=True)(x, y, c).mean(),
     LevelScore: lambda x, y, c: LevelScore()(x.sum(1), y, y.flip(1), c.logsnr_t).mean(),
+    FokkerPlanck: lambda x, y, c: FokkerPlanck()(x.sum(1), y.sum(1), 3).mean(),
     RecoveryContrast: lambda x, y, c: RecoveryContrast()(x.square().sum(1), y.square().sum(1)).mean(),
 }
 LAWS: dict[type, Callable[[], LevelLaw]] = {

@@ -27,6 +27,7 @@ SHRINK = {
     "RecoveryLikelihood": ["Trainer.num_steps=1", "Trainer.batch_size=4", "Trainer.per_device_batch_size=2"],
     "OneEnergy": ["Trainer.num_steps=1", "Trainer.batch_size=4", "Trainer.per_device_batch_size=2"],
     "RecoveryContrast": ["RecoveryContrast.first_step=0"],
+    "FokkerPlanck": ["FokkerPlanck.first_step=0"],
     "LinearSchedule": ["LinearSchedule.num_levels=4"],
     "UNetEnergy": ["UNetEnergy.dim=8", "UNetEnergy.num_blocks=1", "UNetEnergy.groups=4"],
     "CooperativeResNet": ["CooperativeResNet.channels=8", "CooperativeResNet.num_blocks=1"],

@@ -28,6 +28,7 @@ from modules.initializers.mlp import MLPInitializer
 from modules.initializers.own import OwnProposal
 from modules.initializers.unet import UNet
 from modules.losses.contrast import RecoveryContrast
+from modules.losses.fokker_planck import FokkerPlanck
 from modules.losses.score import LevelScore, ScoreMatching
 from modules.methods.base import Method
 from modules.methods.one_energy import OneEnergy
@@ -104,6 +105,7 @@ def method(name: str) -> Method:
             ScoreMatching(),
             LevelScore(),
             RecoveryContrast(),
+            fokker_planck=FokkerPlanck(),
         )
     if name == "drl":
         energy = MLPEnergy((2,), width=16, depth=1, spectral_norm=True)

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = exports(
     {
         "contrast": "RecoveryContrast",
         "cooperative": "CooperativeLoss WarmStart",
+        "fokker_planck": "FokkerPlanck",
         "levels": "LadderLevels LevelLaw MixedLevels UniformLevels",
         "likelihood": "RecoveryLikelihoodLoss",
         "score": "LevelScore ScoreMatching",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import gin
 import torch
@@ -18,8 +19,10 @@ from modules.energies.recovery import RecoveryPotential
 from modules.guidance.none import NoGuidance
 from modules.guidance.proposal import proposal_mean
 from modules.initializers.base import Initializer
+from modules.layers.dropout import drops_out, without_dropout
 from modules.layers.spectral import power_iterate
 from modules.losses.contrast import RecoveryContrast
+from modules.losses.fokker_planck import FokkerPlanck
 from modules.losses.levels import LevelLaw, MixedLevels
 from modules.losses.score import LevelScore, ScoreMatching
 from modules.methods.base import Method
@@ -27,6 +30,7 @@ from modules.methods.shown import Panel, first_rows
 from modules.samplers.base import Sampler
 from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.forward import independent_pair, marginal
+from modules.schedules.levels import level
 from modules.schedules.score import ScoreSchedule
 
 _CALIBRATION = 4096  # examples that the densities' constant is measured on
@@ -42,6 +46,7 @@ class OneEnergy(Method):
         schedule: a ContinuousSchedule, or, for scores alone, a LinearSchedule.
         sampler: the chain from the proposal to the negative sample.
         score: spec §13's regression of ∇E on the noise. level_score: that of ∂U/∂λ; None: without.
+        fokker_planck: ∂U/∂λ as the energy's own slopes in x say it is; None: without.
         recovery: the contrast of data and chains; None: without.
         levels: the law of λ; None: MixedLevels().
         label_dropout: probability with which a label is hidden, for classifier-free guidance (spec §7).
@@ -62,6 +67,11 @@ class OneEnergy(Method):
             ("level_loss",),
             "healthy: falls below 1 at every level and settles; above 1: levels don't share a constant yet",
         ),
+        Panel(
+            "one energy: Fokker-Planck residual ρ(∂U/∂λ - F)/D",
+            ("fokker_planck_loss",),
+            "healthy: falls below 0.05 at every level; what is left parts the levels' integrals of e^-U",
+        ),
     )
     bar = ("score_loss", "level_loss", "gap")
     schedule: ScoreSchedule
@@ -77,6 +87,7 @@ class OneEnergy(Method):
         recovery: RecoveryContrast | None = None,
         levels: LevelLaw | None = None,
         label_dropout: float = 0.1,
+        fokker_planck: FokkerPlanck | None = None,
     ) -> None:
         super().__init__(energy, initializer, schedule)
         if not isinstance(schedule, ScoreSchedule):
@@ -87,6 +98,7 @@ class OneEnergy(Method):
         check_instance("OneEnergy.sampler", sampler, Sampler)
         check_instance("OneEnergy.score", score, (ScoreMatching, type(None)))
         check_instance("OneEnergy.level_score", level_score, (LevelScore, type(None)))
+        check_instance("OneEnergy.fokker_planck", fokker_planck, (FokkerPlanck, type(None)))
         check_instance("OneEnergy.recovery", recovery, (RecoveryContrast, type(None)))
         check_instance("OneEnergy.levels", levels, (LevelLaw, type(None)))
         check_number("OneEnergy.label_dropout", label_dropout, low=0, high=1)
@@ -94,24 +106,31 @@ class OneEnergy(Method):
             raise ConfigurationError(
                 "OneEnergy trains no initializer network: set OneEnergy.initializer = @OwnProposal()"
             )
-        if level_score is not None and not isinstance(energy, NormalizedEnergy):
-            raise ConfigurationError(
-                "OneEnergy.level_score needs c(λ): set OneEnergy.energy = @NormalizedEnergy() around yours"
-            )
+        for name, part in (("level_score", level_score), ("fokker_planck", fokker_planck)):
+            if part is not None and not isinstance(energy, NormalizedEnergy):
+                raise ConfigurationError(
+                    f"OneEnergy.{name} needs c(λ): set OneEnergy.energy = @NormalizedEnergy() around yours"
+                )
         if recovery is not None and not isinstance(schedule, ContinuousSchedule):
             raise ConfigurationError(
                 "OneEnergy.recovery needs chains: set OneEnergy.schedule = @ContinuousSchedule()"
             )
-        if score is None and level_score is None and recovery is None:
+        if score is None and level_score is None and fokker_planck is None and recovery is None:
             raise ConfigurationError("OneEnergy has no loss: set OneEnergy.score, level_score or recovery")
         self.sampler, self.label_dropout = sampler, label_dropout
         self.score, self.level_score, self.recovery = score, level_score, recovery
+        self.fokker_planck, self._drops_out = fokker_planck, drops_out(energy)
         self.levels = MixedLevels() if levels is None else levels
         self._weights: dict[str, float] = {}
 
     def begin_step(self, step: int) -> None:
         """One power iteration of every spectral norm; the weights of the losses."""
-        parts = {"score": self.score, "level": self.level_score, "recovery": self.recovery}
+        parts = {
+            "score": self.score,
+            "level": self.level_score,
+            "fokker_planck": self.fokker_planck,
+            "recovery": self.recovery,
+        }
         weights = {name: part.phase.at(step) for name, part in parts.items() if part is not None}
         self._weights = {name: weight for name, weight in weights.items() if weight > 0}
         if not self._weights:
@@ -128,17 +147,25 @@ class OneEnergy(Method):
         transition = self.schedule.transition(t, x.dtype)
         losses, watch, shown = dict[str, Tensor](), dict[str, Tensor](), dict[str, Tensor]()
 
-        if "score" in weights or "level" in weights:
-            # ∇E on ε, ∂U/∂λ on τ
+        if {"score", "level", "fokker_planck"} & weights.keys():
+            # ∇E on ε, ∂U/∂λ on τ and on F
             eps = noise.normal("eps", tuple(x.shape[1:]))
             x_level = marginal(x, torch.sigmoid(logsnr).sqrt(), torch.sigmoid(-logsnr).sqrt(), eps)
             slopes = self.energy.slopes(x_level, logsnr, label)
             if self.score is not None and "score" in weights:
                 losses["score"] = self.score(slopes.in_x, eps, transition)
-            if self.level_score is not None and "level" in weights:
+            if {"level", "fokker_planck"} & weights.keys():
                 assert isinstance(self.energy, NormalizedEnergy)
                 level_slope = self.energy.level_slope(slopes, logsnr, label)
-                losses["level"] = self.level_score(level_slope, x, eps, logsnr)
+                if self.level_score is not None and "level" in weights:
+                    losses["level"] = self.level_score(level_slope, x, eps, logsnr)
+                if self.fokker_planck is not None and "fokker_planck" in weights:
+                    # where a mask hides units here, F's two slopes are taken without one
+                    known = None if self._drops_out else slopes.in_x.detach()
+                    with without_dropout(self.energy) if self._drops_out else nullcontext():
+                        at = self.energy.at(level(logsnr), label)
+                        target = self.fokker_planck.target(at, x_level, logsnr, noise, known)
+                    losses["fokker_planck"] = self.fokker_planck(level_slope, target, x[0].numel())
 
         if self.recovery is not None and "recovery" in weights:
             # x_s⁻: the chain on p(x_s | x_t) from the energy's own proposal

@@ -76,8 +76,12 @@ NormalizedEnergy.energy = @MyEnergy()
 OneEnergy.levels = @MyLevels()
 OneEnergy.score = @MyScoreMatching()
 OneEnergy.level_score = @MyLevelScore()
+OneEnergy.fokker_planck = @MyFokkerPlanck()
 OneEnergy.recovery = @MyContrast()
 MyLevelScore.weight = 0.05
+MyFokkerPlanck.weight = 1.0
+MyFokkerPlanck.first_step = 0
+MyFokkerPlanck.every = 1
 MyContrast.weight = 1.0
 MyContrast.first_step = 0
 """

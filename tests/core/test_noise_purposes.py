@@ -25,6 +25,7 @@ from modules.energies.mlp import MLPEnergy
 from modules.energies.normalized import NormalizedEnergy
 from modules.initializers.own import OwnProposal
 from modules.losses.contrast import RecoveryContrast
+from modules.losses.fokker_planck import FokkerPlanck
 from modules.losses.levels import LadderLevels, LevelLaw, MixedLevels
 from modules.losses.score import LevelScore, ScoreMatching
 from modules.methods.networks import Networks
@@ -127,7 +128,7 @@ def _recovery(shared_noise: bool) -> None:
 def _one_energy(levels: LevelLaw) -> None:
     energy = NormalizedEnergy(MLPEnergy((3,), 3, width=8, depth=1, level_waves=30.0), width=8).double()
     parts = (ContinuousSchedule(), Langevin(2), ScoreMatching(), LevelScore(), RecoveryContrast())
-    method = OneEnergy(energy, OwnProposal((3,), 3), *parts, levels=levels)
+    method = OneEnergy(energy, OwnProposal((3,), 3), *parts, levels=levels, fokker_planck=FokkerPlanck())
     method.begin_step(0)
     method(_batch(), _noise())
 

@@ -15,6 +15,7 @@ from modules.core.noise import Noise
 from modules.core.types import Batch, LossOutput, Transition
 from modules.data.base import MemoryExamples
 from modules.energies.base import Energy
+from modules.energies.image import NetworkEnergy
 from modules.energies.mlp import MLPEnergy
 from modules.energies.normalized import NormalizedEnergy
 from modules.energies.unet import UNetEnergy
@@ -22,6 +23,7 @@ from modules.initializers.copy import CopyInitializer
 from modules.initializers.mlp import MLPInitializer
 from modules.initializers.own import GaussianStep, OwnProposal
 from modules.losses.contrast import RecoveryContrast
+from modules.losses.fokker_planck import FokkerPlanck
 from modules.losses.levels import LadderLevels, LevelLaw, MixedLevels, UniformLevels
 from modules.losses.score import LevelScore, ScoreMatching
 from modules.methods import one_energy
@@ -122,6 +124,59 @@ def test_score_and_level_losses_at_recorded_noise() -> None:
     torch.testing.assert_close(out.losses["energy"], (score + 0.4 * levels).mean(), rtol=1e-10, atol=0)
     assert set(out.losses) == {"energy"} and set(out.watch) == {"score_loss", "level_loss"}
     assert torch.equal(out.t, ContinuousSchedule().transition_of(logsnr))
+
+
+def test_the_fokker_planck_loss_at_recorded_noise() -> None:
+    """E = 0.4||x||² + 0.3 λ Σx has ΔE = 1.6, which signs find exactly; U's slope as above; D = 2."""
+    method = _method(level_score=None, fokker_planck=FokkerPlanck(weight=0.7, every=2, limit=1e9))
+    out = _step(method, 0)
+    _, eps, x_level, logsnr, alpha_bar, noise_var = _known(_noise())
+    sigma, slope = noise_var.sqrt(), 0.8 * x_level + 0.3 * logsnr[:, None]
+    energy = 0.4 * x_level.square().sum(1) + 0.3 * logsnr * x_level.sum(1)
+    level_slope = 0.3 * x_level.sum(1) / sigma + energy * 0.5 * alpha_bar / sigma - alpha_bar
+    drift = slope.square().sum(1) - sigma * (x_level * slope).sum(1)
+    losses = (level_slope - 0.5 * (2 * noise_var + drift - sigma * 1.6)) ** 2 / 2
+    torch.testing.assert_close(out.watch["fokker_planck_loss"], losses, rtol=1e-8, atol=1e-8)
+    score = (slope - eps).square().sum(1)
+    torch.testing.assert_close(out.losses["energy"], (score + 0.7 * losses).mean(), rtol=1e-8, atol=0)
+    assert set(out.watch) == {"score_loss", "fokker_planck_loss"}
+    # its target is a number: the gradient is that of the level's slope alone
+    out.losses["energy"].backward()
+    quadratic = method.energy.energy
+    in_a = 0.5 * x_level.square().sum(1) * 0.5 * alpha_bar / sigma
+    residual = level_slope - 0.5 * (2 * noise_var + drift - sigma * 1.6)
+    wanted = (2 * (slope - eps) * x_level).sum(1) + 0.7 * residual * in_a
+    torch.testing.assert_close(quadratic.a.grad, wanted.mean(), rtol=1e-7, atol=1e-9)
+    assert "fokker_planck_loss" not in _step(method, 1).watch
+
+
+def test_the_fokker_planck_target_is_taken_without_dropout() -> None:
+    """With a mask over units the probe's two slopes would differ by the mask, thousands of nats."""
+    torch.manual_seed(0)
+
+    def losses(rate: float) -> Tensor:
+        net = nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Dropout(rate), nn.Linear(32, 2))
+        with torch.no_grad():
+            for value in net.parameters():
+                value.copy_(torch.linspace(-0.5, 0.5, value.numel()).view_as(value))
+
+        class OfX(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.net = net
+
+            def forward(self, x: Tensor, logsnr: Tensor) -> Tensor:
+                return self.net(x)
+
+        energy = NormalizedEnergy(NetworkEnergy(OfX(), (2,), data_var=0.3)).double()
+        method = _method(energy, level_score=None, recovery=None, fokker_planck=FokkerPlanck())
+        seen = {}
+        inner = method.fokker_planck.target
+        method.fokker_planck.target = lambda *given: seen.setdefault("target", inner(*given))
+        _step(method, 0)
+        return seen["target"]
+
+    torch.testing.assert_close(losses(0.5), losses(0.0), rtol=1e-9, atol=1e-9)
 
 
 def test_recovery_at_recorded_noise() -> None:
@@ -505,6 +560,7 @@ def test_what_it_was_made_with_is_kept() -> None:
         "recovery": RecoveryContrast(),
         "levels": UniformLevels(),
         "label_dropout": 0.3,
+        "fokker_planck": FokkerPlanck(),
     }
     assert arguments_of(OneEnergy(**given), "") == given
     plain = OneEnergy(*list(given.values())[:4], score=ScoreMatching())
