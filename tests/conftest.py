@@ -25,18 +25,27 @@ _OWN = ("modules", "tests", "benchmarks", "examples", "gin")
 """Rooms whose classes are registered once a process, as they are imported."""
 
 LONGEST = (
-    "training/test_resume.py",
     "runtime/test_two_processes.py",
-    "tasks/test_one_energy_tasks.py",
-    "tasks/test_sweep_task.py",
-    "runtime/test_failing_processes.py",
     "test_documented.py",
+    "training/test_resume.py",
+    "storage/test_strangers_strings.py",
+    "tasks/test_likelihood_task.py",
+    "core/test_code.py",
+    "tasks/test_one_energy_tasks.py",
+    "tasks/test_chains_task.py",
+    "samplers/test_langevin_speed.py",
+    "tasks/test_sweep_task.py",
+    "samplers/test_metropolis.py",
+    "analysis/test_annealing.py",
+    "tasks/test_evaluate_task.py",
+    "tasks/test_generate_task.py",
+    "analysis/test_ancestral.py",
+    "runtime/test_failing_processes.py",
     "training/test_killed_runs.py",
     "benchmarks/test_judges.py",
-    "config/test_outside_components.py",
     "benchmarks/test_scripts.py",
+    "config/test_outside_components.py",
     "test_launch.py",
-    "core/test_code.py",
     "test_offline.py",
 )
 """Files that take tens of seconds, most of them of few tests: begun last, they keep one process busy."""

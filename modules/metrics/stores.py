@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -122,7 +123,8 @@ class Sums(Store):
     def combine(self, runtime: Runtime) -> None:
         if runtime.num_processes == 1:
             return
-        shape = max((tuple(s) for s in runtime.gather_objects([tuple(self.total.shape)])), key=len)
+        # of a process without samples it is (0,)
+        shape = max((tuple(s) for s in runtime.gather_objects([tuple(self.total.shape)])), key=math.prod)
         total = self.total if self.count else torch.zeros(shape).double()
         self.total = runtime.sum(total.to(runtime.device)).cpu()
         self.count = int(runtime.sum(torch.tensor(self.count, device=runtime.device)))

@@ -81,6 +81,25 @@ def test_chains_go_on_where_they_ended(make):
     assert torch.equal(kept["ends"], saved)
 
 
+@pytest.mark.parametrize("make", [_recovery, _one_energy])
+def test_hooks_are_told_of_the_step(make, monkeypatch):
+    """x_t of every row, its level pair, labels and the step's numbers; at the end the same and the chain."""
+    torch.manual_seed(0)
+    method, given, noise = make().remember((2,)), {}, Noise(0, torch.arange(6), 0)
+    for name in ("start_chains", "end_chains"):
+        hook = getattr(method, name)
+        monkeypatch.setattr(method, name, lambda *g, n=name, h=hook: given.update({n: g}) or h(*g))
+    method.begin_step(0)
+    output = method(Batch(torch.rand(6, 2) * 2 - 1), noise)
+    proposal, x_t, transition, label, numbers = given["start_chains"]
+    assert torch.equal(proposal, method.sampler.seen[0]) and torch.equal(x_t, output.shown["noisier"])
+    assert torch.equal(transition.t, output.t) and label is None
+    assert torch.equal(numbers.normal("mine", (2,)), noise.normal("mine", (2,)))
+    chain, *told = given["end_chains"]
+    assert torch.equal(chain.y, method.ends) and torch.equal(told[0], x_t) and told[2] is None
+    assert torch.equal(told[1].t, output.t)
+
+
 def test_without_a_hook_chains_begin_at_the_proposal():
     torch.manual_seed(0)
     plain = RecoveryLikelihood(

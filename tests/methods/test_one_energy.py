@@ -152,9 +152,8 @@ def test_the_fokker_planck_loss_at_recorded_noise() -> None:
 
 def test_the_fokker_planck_target_is_taken_without_dropout() -> None:
     """With a mask over units the probe's two slopes would differ by the mask, thousands of nats."""
-    torch.manual_seed(0)
 
-    def losses(rate: float) -> Tensor:
+    def target(rate: float) -> Tensor:
         net = nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Dropout(rate), nn.Linear(32, 2))
         with torch.no_grad():
             for value in net.parameters():
@@ -176,7 +175,17 @@ def test_the_fokker_planck_target_is_taken_without_dropout() -> None:
         _step(method, 0)
         return seen["target"]
 
-    torch.testing.assert_close(losses(0.5), losses(0.0), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(target(0.5), target(0.0), rtol=1e-9, atol=1e-9)
+
+
+def test_each_loss_alone_is_what_it_is_beside_the_others() -> None:
+    both = _step(_method(), 0)
+    for name, missing in (("score_loss", "level_score"), ("level_loss", "score")):
+        alone = _step(_method(recovery=None, **{missing: None}), 0)
+        assert set(alone.watch) == {name}
+        assert torch.equal(alone.watch[name], both.watch[name])
+        weight = 0.4 if name == "level_loss" else 1.0
+        torch.testing.assert_close(alone.losses["energy"], weight * both.watch[name].mean())
 
 
 def test_recovery_at_recorded_noise() -> None:
@@ -429,8 +438,9 @@ def _train(training: Training, steps: int, complete: bool) -> None:
             training.complete(_examples())
 
 
-def test_completing_sets_both_constants_and_changes_no_training() -> None:
+def test_completing_sets_both_constants_and_changes_no_training(monkeypatch) -> None:
     """Of the live and of the averaged weights, each by itself; steps after it are what they were."""
+    monkeypatch.setattr(one_energy, "_CALIBRATION", 300)
     plain, completed = _training(), _training()
     _train(plain, 3, complete=False)
     generator = torch.get_rng_state()

@@ -75,6 +75,18 @@ def test_statistics_that_cannot_be_are_refused(what, tmp_path):
         Moments.of(torch.zeros(3), torch.from_numpy(sigma))
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_symmetry_is_asked_for_at_any_scale(scale):
+    """To 1e-5 of the largest entry: rounding passes, a hundredth doesn't."""
+    for asymmetry, refused in ((1e-6, False), (1e-2, True)):
+        sigma = scale * torch.tensor([[1.0, 0.2 + asymmetry], [0.2, 1.0]]).double()
+        if refused:
+            with pytest.raises(DataError, match="isn't symmetric"):
+                Moments.of(torch.zeros(2), sigma)
+        else:
+            assert Moments.of(torch.zeros(2), sigma).count == 2
+
+
 def test_covariances_of_few_samples_and_of_rounding_are_covariances(tmp_path):
     """Of 4 samples in 64 dimensions 61 variances are 0, and float32 makes some of them negative."""
     x = np.random.default_rng(0).normal(size=(4, 64))

@@ -175,7 +175,7 @@ STORES = {
 
 @pytest.mark.parametrize("name", STORES)
 @pytest.mark.parametrize(
-    "parts", [[[6, 1, 0], [], [3, 2, 5, 4, 7, 8]], [[8, 7, 6, 5, 4, 3, 2, 1, 0]], [[], []]]
+    "parts", [[[6, 1, 0], [], [3, 2, 5, 4, 7, 8]], [[], [2, 0, 1]], [[8, 7, 6, 5, 4, 3, 2, 1, 0]], [[], []]]
 )
 def test_processes_hold_what_one_would_that_had_seen_all(name, parts, monkeypatch):
     """Of other numbers of samples, of none, and some at a time: the same state on each, and on with it."""
@@ -192,6 +192,14 @@ def test_processes_hold_what_one_would_that_had_seen_all(name, parts, monkeypatc
             assert store.count == len(places)
             for key, values in whole.state().items() if len(places) else ():
                 np.testing.assert_allclose(store.state()[key], values, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("parts", [[[], [2, 0]], [[1], []]])
+def test_sums_of_numbers_are_joined_with_those_of_a_process_that_saw_none(parts):
+    x = torch.tensor([1.0, 2.0, 4.0]).double()
+    seen = [place for part in parts for place in part]
+    for store in _joined(Sums, x, parts):
+        assert store.count == len(seen) and torch.equal(store.total, x[seen].sum())
 
 
 def test_places_beyond_what_float32_counts_keep_their_order():

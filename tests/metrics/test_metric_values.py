@@ -91,6 +91,16 @@ def test_the_extrapolation_takes_the_bias_away():
     assert abs(values["fid_infinity"]) < 0.25 * bias
 
 
+def test_the_line_is_fitted_to_15_subsets_from_a_tenth_to_all(monkeypatch):
+    fid, counts = FID(extrapolate=True), []
+    distance = fid._distance
+    monkeypatch.setattr(fid, "_distance", lambda found: counts.append(found.count) or distance(found))
+    fid.compute(predictions=normal(200, 3), references=normal(200, 3, seed=1))
+    whole, *sizes = counts
+    assert whole == 200 and len(sizes) == 15 and sorted(set(sizes)) == sizes
+    assert (sizes[0], sizes[-1]) == (20, 200)
+
+
 # kernel distance
 
 
@@ -266,6 +276,7 @@ def test_mode_mass_and_total_variation():
 
 def test_grid_kl_of_two_gaussians():
     grid, mean = square_grid(2.0, 100), torch.tensor([0.2, -0.1]).double()
+    assert grid.dtype == torch.float64 and grid[0].tolist() == [-1.98, -1.98]
     truth = -0.5 * grid.square().sum(1) / 0.2**2 + 3
     model = -0.5 * (grid - mean).square().sum(1) / 0.3**2
     exact = (0.2 / 0.3) ** 2 - 1 + 0.5 * 0.05 / 0.3**2 - 2 * math.log(0.2 / 0.3)

@@ -45,6 +45,18 @@ def test_a_file_holds_what_memory_holds(folder, batch, dtype):
     assert torch.equal(there.read(), torch.cat([x, x[:2]])) and there.count == 52
 
 
+def test_what_is_read_is_the_readers_own(folder):
+    """To change it changes nothing that is read later; samples of no size, and none of them, are kept too."""
+    x, store = _normal(6, 2), Rows(memory_mapped=True)
+    store.add(x, torch.arange(6))
+    store.read().zero_()
+    assert torch.equal(store.read(), x)
+    for empty in (torch.zeros(0, 2), torch.zeros(3, 0)):
+        store = Rows(memory_mapped=True)
+        store.add(empty, torch.arange(len(empty)))
+        assert store.read().shape == empty.shape and store.count == len(empty)
+
+
 def test_what_outgrows_memory_moves_to_a_file(folder, monkeypatch):
     monkeypatch.setattr(rows_module, "LIMIT", 10 * 4 * 8)
     x, store = _normal(30, 8), Rows()

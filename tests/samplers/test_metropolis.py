@@ -174,6 +174,26 @@ def test_adjusted_langevin_proposes_langevins_step():
     torch.testing.assert_close(chain.y[taken], (start - drift + 0.02 * z)[taken], rtol=1e-12, atol=1e-12)
 
 
+@adjusted
+def test_what_a_chain_tells_of_itself(make):
+    """∇U where its last step began, how far it came, refused steps too, and the share after the warm-up."""
+    count = 500
+    noise = Noise(0, torch.arange(count), dtype=torch.float64)
+    start, size = noise.normal("start", (2,)), torch.full((count,), 1.3, dtype=torch.float64)
+    sampler = make(2).with_steps(1)
+    sampler.step_factor = 0.8
+    chain = sampler.sample(GAUSSIAN, start, size, noise)
+    torch.testing.assert_close(chain.grad_norm, GAUSSIAN.grad(start).norm(dim=1))
+    torch.testing.assert_close(chain.displacement, (chain.y - start).square().mean(1).sqrt())
+    moved = (chain.y != start).any(1)
+    assert torch.equal(chain.acceptance, moved.double()) and 0 < moved.sum() < count
+    assert torch.equal(chain.step_size, size)
+    # steps of the warm-up are not counted
+    sampler.num_warmup = 3
+    chain = sampler.sample(GAUSSIAN, start, size, noise)
+    assert set(chain.acceptance.tolist()) == {0.0, 1.0}
+
+
 def test_energy_is_kept_by_hamiltons_motion():
     """Without friction's refreshment nearly all is accepted at a small step, and the error falls as h²."""
     shares = [float(_run(Hamiltonian(50, 5, f), GAUSSIAN, 0.5, 2_000, 2).acceptance.mean()) for f in (2, 1)]

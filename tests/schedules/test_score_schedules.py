@@ -90,6 +90,7 @@ def test_another_number_of_levels() -> None:
     few = fine.with_levels(10)
     assert few.num_levels == 10 and few.with_levels(100).same_as(fine)
     assert few.same_as(LinearSchedule(100, 1e-3, 0.1, num_used=10))
+    assert (few.num_used, fine.num_used) == (10, None)  # a run's protocol tells it
 
 
 @pytest.mark.parametrize("num_used", [1, 7, 50, 1000])

@@ -18,6 +18,7 @@ from modules.methods.networks import Networks
 from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.cosine import CosineSchedule
 from modules.schedules.forward import posterior_mean
+from modules.scores.base import same_noise
 from modules.scores.denoising import DenoisingScore
 from modules.scores.energy import EnergyScore, GradientNormScore, NoisyEnergyScore
 from modules.scores.likelihood import LikelihoodScore, TypicalityScore
@@ -43,6 +44,13 @@ def _distance(x_s, t):
 def test_the_energy_of_the_clean_image():
     distance, constant, c = _distance(C.alpha_s * X, 1)
     torch.testing.assert_close(_score(EnergyScore()), 0.5 * c.energy_scale * (distance + constant))
+
+
+def test_noises_have_the_samples_precision():
+    """Those of float64 aren't numbers of float32: their bits go on."""
+    noise = same_noise(0, 1, X)
+    assert noise.dtype == torch.float64 and not torch.equal(noise, noise.float().double())
+    assert torch.equal(noise[0], noise[-1]) and same_noise(0, 1, X.float()).dtype == torch.float32
 
 
 def test_noisy_levels_are_divided_by_their_scale_and_weighted():
