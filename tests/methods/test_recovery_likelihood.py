@@ -473,6 +473,8 @@ def test_first_rows_are_sixteen_or_4096_numbers_in_the_coordinates_of_x_s(size: 
     for name, value in (("noisier", 3.0), ("one", 1 / scale), ("two", 2 / scale), ("data", 4.0)):
         assert shown[name].shape == (count, size)
         torch.testing.assert_close(shown[name], value * x[:count], rtol=1e-5, atol=0)
+    alone = first_rows(x[:1], {"one": x[:1]}, x[:1], c.map(lambda v: v[:1]))
+    assert {v.shape for v in alone.values()} == {(1, size)}
     assert Panel("title", ("a",)).healthy == ""
 
 

@@ -267,6 +267,7 @@ def test_mode_mass_and_total_variation():
     here = torch.tensor([0, 0, 0, 1, -1, -1, -1, -1, 2, 2])
     values = ModeMass().compute(predictions=here, references=torch.arange(4).repeat(5))
     assert [values[f"mode_{k}"] for k in range(4)] == [0.3, 0.1, 0.2, 0.0]
+    assert set(values) == {"total_variation", "outside", *(f"mode_{k}" for k in range(4))}
     assert values["outside"] == 0.4
     assert values["total_variation"] == pytest.approx((0.05 + 0.15 + 0.05 + 0.25 + 0.4) / 2)
 
@@ -276,6 +277,7 @@ def test_mode_mass_and_total_variation():
 
 def test_grid_kl_of_two_gaussians():
     grid, mean = square_grid(2.0, 100), torch.tensor([0.2, -0.1]).double()
+    assert torch.equal(GridKL(half_width=2.0, per_side=100).grid(), grid)
     assert grid.dtype == torch.float64 and grid[0].tolist() == [-1.98, -1.98]
     truth = -0.5 * grid.square().sum(1) / 0.2**2 + 3
     model = -0.5 * (grid - mean).square().sum(1) / 0.3**2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -312,12 +313,16 @@ def test_friction_is_measured_in_steps():
 
 @pytest.mark.parametrize(("target", "rate"), [(0.5, 0.5), (0.8, 0.3125)])
 @pytest.mark.parametrize("warm", [4, 5])
-def test_a_warm_up_that_is_never_refused_by_hand(target: float, rate: float, warm: int):
+@pytest.mark.parametrize("fall", [0.0, 3.0])
+def test_a_warm_up_that_is_never_refused_by_hand(target: float, rate: float, warm: int, fall: float):
     """Where nothing pulls all is taken, and ln factor grows by k^-0.6 (1 - a)/(4a(1 - a)), a the target.
+
+    No chance is above 1, however much is gained.
 
     Afterwards it is the mean over the second half, of an odd number the longer part of it.
     """
-    flat = ByAutograd(lambda y: 0 * y.sum(1))
+    gained = itertools.count()
+    flat = ByAutograd(lambda y: 0 * y.sum(1) - fall * next(gained))
     noise = Noise(0, torch.arange(3), dtype=torch.float64)
     size = torch.tensor([0.1, 0.2, 3.0]).double()
     sampler = AdjustedLangevin(2, step_factor=2.0, num_warmup=warm, target=target)

@@ -15,6 +15,7 @@ from modules.initializers.mlp import MLPInitializer
 from modules.methods.networks import Networks
 from modules.runtime.runtime import Runtime
 from modules.samplers.langevin import Langevin
+from modules.sampling import indexed
 from modules.sampling.draw import Draw, Start
 from modules.sampling.generation import Generation
 from modules.sampling.indexed import diverged, level_bar, not_finite, sample, sample_batches
@@ -136,6 +137,27 @@ def test_a_bar_is_shown_where_it_is_asked_for_alone(networks, capsys) -> None:
     assert capsys.readouterr().err == ""
     sample(GENERATION, parts, draw, RUNTIME, batch_size=2, progress=True)
     assert "/12" in capsys.readouterr().err
+
+
+def test_the_bar_goes_from_level_to_level_to_its_end(networks, monkeypatch) -> None:
+    bars, made = [], indexed.level_bar
+    monkeypatch.setattr(indexed, "level_bar", lambda *given: bars.append(made(*given)) or bars[-1])
+    parts = Networks(*networks, SCHEDULE)
+    sample(GENERATION, parts, Draw.of_seed(5, 3, dtype=torch.float64), RUNTIME, batch_size=2, progress=True)
+    (bar,) = bars
+    assert bar.n == bar.total == 2 * SCHEDULE.num_levels
+
+
+@pytest.mark.parametrize("kept", [None, [], [0], [0, 6], [6]])
+def test_levels_are_those_asked_for_and_the_last_once(networks, kept) -> None:
+    parts, top = Networks(*networks, SCHEDULE), SCHEDULE.num_levels
+    draw = Draw.of_seed(5, 3, dtype=torch.float64)
+    everything = sample(GENERATION, parts, draw, RUNTIME).levels
+    assert len(everything) == top + 1 == 7
+    found = sample(GENERATION, parts, draw, RUNTIME, only_levels=kept).levels
+    places = range(top + 1) if kept is None else sorted({*kept, top})
+    assert len(found) == len(places)
+    assert all(torch.equal(one, everything[place]) for one, place in zip(found, places, strict=True))
 
 
 def test_no_more_samples_are_drawn_at_once_than_asked_for(networks) -> None:
