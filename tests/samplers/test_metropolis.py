@@ -311,6 +311,18 @@ def test_friction_is_measured_in_steps():
         assert fresh.persistence(factors).tolist() == [0.0, 0.0]
 
 
+def test_a_step_keeps_of_its_first_momentum_what_friction_leaves():
+    """Where nothing pulls: y + h(κp + √(1-κ²) z), κ = e^{-γm} whatever the step size, p and z ~ N(0, I)."""
+    flat = ByAutograd(lambda y: 0 * y.sum(1))
+    noise = Noise(0, torch.arange(4_000), dtype=torch.float64)
+    start, size = noise.normal("start", (2,)), torch.full((4_000,), 0.3).double()
+    chain = UnderdampedLangevin(1, friction=2.0, step_factor=0.5).sample(flat, start, size, noise)
+    p, z = noise.normal("first momentum", (2,)), noise.normal("momentum", (2,))
+    assert abs(float(p.std()) - 1) < 0.05 and abs(float((p * z).mean())) < 0.05
+    kept = math.exp(-1)
+    torch.testing.assert_close(chain.y, start + 0.5 * 0.3 * (kept * p + math.sqrt(1 - kept**2) * z))
+
+
 @pytest.mark.parametrize(("target", "rate"), [(0.5, 0.5), (0.8, 0.3125)])
 @pytest.mark.parametrize("warm", [4, 5])
 @pytest.mark.parametrize("fall", [0.0, 3.0])

@@ -37,6 +37,11 @@ def test_halfway_between_noises_is_noise() -> None:
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(2, 50_000, generator=generator, dtype=torch.float64) for _ in range(2))
     middle = spherical(a, b, torch.tensor([0.5, 0.5]))
+    # shares of another precision change neither the points' nor the points
+    fine = spherical(a.double(), b.double(), torch.tensor([0.3, 0.3]).double())
+    coarse = spherical(a.float(), b.float(), torch.tensor([0.3, 0.3]).double())
+    assert (fine.dtype, coarse.dtype) == (torch.float64, torch.float32)
+    torch.testing.assert_close(coarse.double(), fine, rtol=1e-5, atol=1e-6)
     assert middle.var().item() == pytest.approx(1, abs=0.02)
 
 
