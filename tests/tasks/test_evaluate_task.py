@@ -222,6 +222,7 @@ def test_other_data_and_other_features(home, tiny_run, tmp_path):
     assert protocol["generation"]["guidance"] == {"class": "ClassifierFreeGuidance", "scale": 0.5}
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_sweep_over_guidance_scales(home, tiny_run, tmp_path):
     """Each scale's file holds what one scale alone gives; a table and a picture show them all."""
     options = ["--metrics", "fid,recognised", "--num", "20", "--repeats", "2", *EXTRACTOR]
