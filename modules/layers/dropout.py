@@ -28,5 +28,6 @@ def without_dropout(network: nn.Module) -> Iterator[None]:
 
 
 def _rate(part: nn.Module) -> float:
-    """The probability of a torch dropout, or of a block of ours."""
-    return float(part.p if isinstance(part, _DropoutNd) else getattr(part, "dropout", 0.0))
+    """The probability of a torch dropout, or of a block that keeps it as a number, as ours do."""
+    rate = part.p if isinstance(part, _DropoutNd) else getattr(part, "dropout", 0.0)
+    return float(rate) if isinstance(rate, (int, float)) else 0.0  # a part of that name is looked at itself

@@ -21,6 +21,7 @@ def test_every_kind_of_dropout_is_found(rate: float) -> None:
         nn.Sequential(nn.Linear(2, 2), nn.Dropout(rate)),
         NormalizedEnergy(UNetEnergy((1, 8, 8), dropout=rate, **SMALL)),
         RecoveryResNet((1, 8, 8), channels=8, channel_mult=(1,), num_blocks=1, dropout=rate),
+        nn.TransformerEncoderLayer(8, 2, 8, dropout=rate),  # keeps modules under that name
         NormalizedEnergy(NetworkEnergy(nn.Sequential(nn.Conv2d(1, 1, 1), nn.Dropout2d(rate)), (1, 8, 8))),
     ):
         assert drops_out(network) == (rate > 0)
