@@ -78,13 +78,13 @@ VARIANTS = {
     "and the Fokker-Planck equation": Variant(("FokkerPlanck.first_step=100",)),
     "score and chains, no level score": Variant(("OneEnergy.level_score=None", *_PLAIN)),
     "chains alone": Variant(("OneEnergy.score=None", "OneEnergy.level_score=None", *_PLAIN), 1),
-    "product form": Variant(("UNetEnergy.form='product'",)),
-    "without the exact ends": Variant(("UNetEnergy.data_var=None",)),
-    "residual network": Variant(_SMOOTH_RESNET),
-    "MLP": Variant(_MLP),
-    "AdamW in place of Muon": Variant(("Muon.smallest=1000000",)),  # no matrix is so large
-    "chains of K = 1": Variant(("LANGEVIN_STEPS=1",)),
-    "chains of K = 10": Variant(("LANGEVIN_STEPS=10",)),
+    "product form": Variant(("UNetEnergy.form='product'", *_PLAIN)),
+    "without the exact ends": Variant(("UNetEnergy.data_var=None", *_PLAIN)),
+    "residual network": Variant((*_SMOOTH_RESNET, *_PLAIN)),
+    "MLP": Variant((*_MLP, *_PLAIN)),
+    "AdamW in place of Muon": Variant(("Muon.smallest=1000000", *_PLAIN)),  # no matrix is so large
+    "chains of K = 1": Variant(("LANGEVIN_STEPS=1", *_PLAIN)),
+    "chains of K = 10": Variant(("LANGEVIN_STEPS=10", *_PLAIN)),
     "CDRL, a network proposes": Variant((), 0.5, "gin/cdrl_digits.gin", ("6,10,0.7", "6,0,0.7")),
 }
 
