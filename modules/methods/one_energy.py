@@ -135,7 +135,7 @@ class OneEnergy(Method):
         self._weights = {name: weight for name, weight in weights.items() if weight > 0}
         if not self._weights:
             raise ConfigurationError(
-                f"no loss of OneEnergy counts at step {step}: mend their first_step and last_step"
+                f"no loss of OneEnergy counts at step {step}: mend their first_step, last_step and every"
             )
         power_iterate(self.energy)
 

@@ -575,3 +575,10 @@ def test_what_it_was_made_with_is_kept() -> None:
     assert arguments_of(OneEnergy(**given), "") == given
     plain = OneEnergy(*list(given.values())[:4], score=ScoreMatching())
     assert plain.label_dropout == 0.1 and isinstance(plain.levels, MixedLevels) and plain.levels.share == 0.5
+
+
+def test_a_step_between_those_that_count_is_named_with_the_remedy() -> None:
+    method = _method(score=None, level_score=None, recovery=None, fokker_planck=FokkerPlanck(every=2))
+    method.begin_step(2)
+    with pytest.raises(ConfigurationError, match=r"^no loss of OneEnergy counts at step 3: .* and every$"):
+        method.begin_step(3)
