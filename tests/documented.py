@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
-TOOLS = {"pip", "pytest", "pre-commit", "mutmut", "mkdocs", "sbatch", ".ci/run", ".ci/minimum"}
+TOOLS = {"pip", "pytest", "pre-commit", "mutmut", "mkdocs", "sbatch", ".ci/run", ".ci/slow", ".ci/minimum"}
 """Programs beside ours: they are named, not run."""
 
 _OPTIONS = {
