@@ -70,7 +70,10 @@ class Method(nn.Module, ABC):
         return
 
     def begin_step(self, step: int) -> None:
-        """Prepare optimizer step `step` (0, 1, ...): what all its micro-batches share; most often nothing."""
+        """Prepare optimizer step `step` (0, 1, ...): what all its micro-batches share; most often nothing.
+
+        A forward before any is one of step 0.
+        """
         return
 
     def start_chains(

@@ -121,10 +121,15 @@ class OneEnergy(Method):
         self.score, self.level_score, self.recovery = score, level_score, recovery
         self.fokker_planck, self._drops_out = fokker_planck, drops_out(energy)
         self.levels = MixedLevels() if levels is None else levels
-        self._weights: dict[str, float] = {}
+        self._weights: dict[str, float] | None = None
 
     def begin_step(self, step: int) -> None:
         """One power iteration of every spectral norm; the weights of the losses."""
+        self._weights = self._weights_at(step)
+        power_iterate(self.energy)
+
+    def _weights_at(self, step: int) -> dict[str, float]:
+        """Of the losses that count, by name."""
         parts = {
             "score": self.score,
             "level": self.level_score,
@@ -132,16 +137,17 @@ class OneEnergy(Method):
             "recovery": self.recovery,
         }
         weights = {name: part.phase.at(step) for name, part in parts.items() if part is not None}
-        self._weights = {name: weight for name, weight in weights.items() if weight > 0}
-        if not self._weights:
+        counting = {name: weight for name, weight in weights.items() if weight > 0}
+        if not counting:
             raise ConfigurationError(
                 f"no loss of OneEnergy counts at step {step}: mend their first_step, last_step and every"
             )
-        power_iterate(self.energy)
+        return counting
 
     def forward(self, batch: Batch, noise: NoiseSource) -> LossOutput:
         """Losses of data (b, ...) at λ of the level law; recovery at the transition that λ lies in."""
-        x, label, weights = batch.image, self._drop(batch.label, noise), self._weights
+        x, label = batch.image, self._drop(batch.label, noise)
+        weights = self._weights_at(0) if self._weights is None else self._weights
         logsnr = self.levels.draw(self.schedule, noise).to(x.dtype)
         t = self.schedule.transition_of(logsnr)
         transition = self.schedule.transition(t, x.dtype)

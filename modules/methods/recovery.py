@@ -101,17 +101,20 @@ class RecoveryLikelihood(Method):
                 raise ConfigurationError(
                     f"RecoveryLikelihood.{name} needs an initializer that has parameters"
                 )
-        self._warm = self._energy_learns = True
+        self._set_phase(0)
         passes = {"mean": initializer.mean, "energy": energy.forward} if compile else {}
         self._compiled = {name: torch.compile(run, dynamic=False) for name, run in passes.items()}
 
     def begin_step(self, step: int) -> None:
         """One power iteration of every spectral norm, before the positives; the phase of the warm start."""
+        self._set_phase(step)
+        if self._energy_learns:
+            power_iterate(self.energy)
+
+    def _set_phase(self, step: int) -> None:
         warm = self.warm_start
         self._warm = warm is not None and step < warm.num_steps
         self._energy_learns = warm is None or step >= warm.energy_start
-        if self._energy_learns:
-            power_iterate(self.energy)
 
     def forward(self, batch: Batch, noise: NoiseSource) -> LossOutput:
         """Losses of data (b, ...) at uniform t in 1..T (spec §5)."""
