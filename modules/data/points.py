@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import gin
+import numpy as np
 import torch
 from torch import Tensor
 
 from modules.core.checks import ConfigurationError, check_choice, check_integer, check_number
 from modules.core.noise import Noise
 from modules.data.base import OTHERS, Data, Examples, made_contents
+
+_NODES = 32  # of quadratures over a normal
 
 
 class Points(Data):
@@ -223,16 +226,25 @@ class Rings(Points):
         return radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
 
     def log_density(self, points: Tensor, scale: float = 1.0, noise: float = 0.0) -> Tensor:
-        """Normal in the distance ρ to the origin, over 2π√(ρμ), μ the mean radius before noise, given ρ.
+        """With ρ the distance to the origin, σ the noise, s the radial one and R a ring's radius,
 
-        Without noise μ = ρ; with noise right up to terms (noise/ρ)², and for rings far wider than std.
+            log N(ρ; R, s² + σ²) + log E[ √(2π)/(2πσ) i0e(ρ r/σ²) ],   r ~ N(μ, s²σ²/(s² + σ²)),
+
+        r the radius before noise, given ρ; by Gauss and Hermite's quadrature. Without noise E[...] = 1/(2πρ).
+        Exact for rings far wider than s.
         """
         rho = points.double().norm(dim=1, keepdim=True)
         radii, std = scale * self.radii.to(rho), scale * self.std
         var = std**2 + noise**2
-        mean = (radii * noise**2 + rho * std**2) / var
-        log_normal = -((rho - radii) ** 2) / (2 * var) - 0.5 * math.log(2 * math.pi * var)
-        log_each = log_normal - math.log(2 * math.pi) - 0.5 * (rho * mean).log()
+        log_each = -((rho - radii) ** 2) / (2 * var) - 0.5 * math.log(2 * math.pi * var)
+        if noise > 0:
+            nodes, weights = (torch.from_numpy(a).to(rho) for a in np.polynomial.hermite_e.hermegauss(_NODES))
+            mean = (radii * noise**2 + rho * std**2) / var
+            before = mean[..., None] + std * noise / math.sqrt(var) * nodes
+            angular = torch.special.i0e(rho[..., None] * before / noise**2) @ (weights / weights.sum())
+            log_each = log_each + angular.log() - 0.5 * math.log(2 * math.pi) - math.log(noise)
+        else:
+            log_each = log_each - math.log(2 * math.pi) - rho.log()
         return log_each.logsumexp(1) - math.log(self.num_parts)
 
     def cell(self, points: Tensor) -> Tensor:

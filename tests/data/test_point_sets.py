@@ -120,3 +120,22 @@ def test_a_scale_stretches_the_density(make, scale, noise):
     x = points(data)[0][:200].double()
     stretched = data.log_density(scale * x, scale, scale * noise)
     torch.testing.assert_close(stretched, data.log_density(x, 1.0, noise) - 2 * math.log(scale))
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.2, 1.0, 3.0])
+def test_noisy_rings_are_exact(noise):
+    """Against a mixture of normals on a fine mesh of what a ring is before noise."""
+    data, scale = Rings(std=0.05), 0.8
+    quantiles = (torch.arange(201, dtype=torch.float64) + 0.5) / 201
+    radii = torch.cat([scale * (radius + 0.05 * torch.special.ndtri(quantiles)) for radius in (0.45, 0.9)])
+    angle = torch.arange(2000, dtype=torch.float64) * math.pi / 1000
+    rho = torch.tensor([0.0, 0.05, 0.34, 0.4, 0.7, 1.4], dtype=torch.float64)
+    square = (
+        rho[:, None, None] ** 2 + radii[:, None] ** 2 - 2 * rho[:, None, None] * radii[:, None] * angle.cos()
+    )
+    log_normal = -square / (2 * noise**2) - math.log(2 * math.pi * noise**2)
+    expected = log_normal.flatten(1).logsumexp(1) - math.log(len(radii) * len(angle))
+    found = data.log_density(torch.stack([0 * rho, rho], 1), scale, noise)
+    near = expected > -30  # beyond, 201 radii are too few
+    assert near.sum() >= 3
+    torch.testing.assert_close(found[near], expected[near], rtol=0, atol=0.02)
