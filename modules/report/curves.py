@@ -48,7 +48,7 @@ _PANELS = (
     Panel(
         "spectral norms of the energy's raw weights",
         ("spectral_norm_largest/*", "spectral_norm_smallest/*"),
-        "healthy: a slow drift; empty for networks without spectral norm",
+        "healthy: a slow drift",
     ),
     Panel(
         "sliced Wasserstein distance to data",
@@ -57,6 +57,7 @@ _PANELS = (
     ),
 )
 _STEEP = 100.0  # beyond this energies and displacements are drawn on a logarithmic axis
+_APART = 30.0  # the largest loss of a linear axis, in the least
 
 
 def figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
@@ -75,12 +76,12 @@ def save_curves(journal: Path, path: Path, panels: Sequence[Panel] = ()) -> None
     """Draw what metrics.jsonl holds: overall curves, thin ones for levels, a line at each rollback.
 
     Args:
-        panels: the method's, drawn where there is anything to draw, after those of every run; figures by
-            level that are in no panel follow, one by one.
+        panels: the method's, after those of every run; figures by level that are in no panel follow, one by
+            one. A panel without anything to draw is left out.
     """
     rows = read(journal)
     known = {name for row in rows for name in row}
-    drawn = [*_PANELS, *(panel for panel in panels if known.intersection(panel.figures))]
+    drawn = [panel for panel in (*_PANELS, *panels) if known.intersection(_figures(panel, known))]
     shown = {name for panel in drawn for name in panel.figures}
     watched = {head for head, _, level in (name.rpartition("/") for name in known) if level.isdigit()}
     drawn += [Panel(name, (name,)) for name in sorted(watched - shown)]
@@ -98,18 +99,20 @@ def _figures(panel: Panel, known: Collection[str]) -> list[str]:
 
 def _draw(rows: list[dict[str, Any]], path: Path, panels: list[Panel]) -> None:
     known = {name for row in rows for name in row}
-    lines = -(-len(panels) // 3)
+    lines = max(1, -(-len(panels) // 3))
     fig, axes = figure(lines, 3, width=14, height=11 / 3 * lines)
     fig.subplots_adjust(bottom=0.21 / lines, hspace=0.45)
     rollbacks = _rollbacks(rows)
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     for axis, panel in zip(axes.flat, panels, strict=False):
-        title, names, peak = panel.title, _figures(panel, known), 0.0
+        title, names, peak, apart = panel.title, _figures(panel, known), 0.0, False
         for name in names:
             steps, values = _series(rows, name)
             axis.plot(steps, values, label=name, linewidth=1.5)
-            peak = max([peak, *(abs(v) for v in values if math.isfinite(v))])
+            finite = [v for v in values if math.isfinite(v)]
+            peak = max([peak, *map(abs, finite)])
+            apart = apart or (len(finite) > 0 and max(finite) > _APART * min(finite))
         levels = _levels(rows, names[0]) if len(names) == 1 else []
         for t in levels:
             label = f"t = {t}" if len(levels) <= 10 else None
@@ -125,8 +128,8 @@ def _draw(rows: list[dict[str, Any]], path: Path, panels: list[Panel]) -> None:
         # a logarithmic axis needs something to show
         if ("norm" in title and peak > 0) or ("displacement" in title and steep):
             axis.set_yscale("log")
-        if title == "losses" or ("energy" in title and steep and "norm" not in title):
-            # of both signs, and orders of magnitude apart
+        if (title == "losses" and apart) or ("energy" in title and steep and "norm" not in title):
+            # of both signs, or orders of magnitude apart
             axis.set_yscale("symlog", linthresh=0.01 if title == "losses" else 1.0)
             axis.yaxis.get_major_locator().set_params(numticks=8)
         if names:
