@@ -42,6 +42,8 @@ class Energy(nn.Module, ABC):
 
     channels_last = True
     """Whether its convolutions are fastest in this memory format on a CPU."""
+    compiles_slopes = False
+    """Whether `slopes` is written out, one graph that a loss learns through, with no autograd inside."""
 
     def __init__(self, shape: tuple[int, ...], num_classes: int = 0) -> None:
         super().__init__()

@@ -39,6 +39,7 @@ class NormalizedEnergy(Energy):
         check_instance("NormalizedEnergy.energy", energy, Energy)
         super().__init__(energy.shape, energy.num_classes)
         self.energy, self.width, self.channels_last = energy, width, energy.channels_last
+        self.compiles_slopes = energy.compiles_slopes
         self.embedding = LevelEmbedding(width // 2, width, energy.num_classes, F.silu)
         self.head = nn.Linear(width, 1, bias=False)  # of a bias nobody could learn: C takes it away
         nn.init.zeros_(self.head.weight)

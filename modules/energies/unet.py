@@ -34,6 +34,7 @@ class UNetEnergy(ImageEnergy):
     """
 
     channels_last = False  # its group norms take the other format: a score step in 0.8 of the time
+    compiles_slopes = True
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ import gin
 import torch
 from torch import Tensor, nn
 
-from modules.core.checks import ConfigurationError, check_instance, check_number
+from modules.core.checks import ConfigurationError, check_bool, check_compiler, check_instance, check_number
 from modules.core.noise import Noise
 from modules.core.types import Batch, Chain, LossOutput, NoiseSource, Transition
 from modules.data.base import Examples
@@ -50,9 +50,10 @@ class OneEnergy(Method):
         recovery: the contrast of data and chains; None: without.
         levels: the law of λ; None: MixedLevels().
         label_dropout: probability with which a label is hidden, for classifier-free guidance (spec §7).
+        compile: E's slopes and what is learnt through them as one graph (torch.compile): minutes, once.
 
     Raises:
-        ConfigurationError: parts that don't fit together.
+        ConfigurationError: parts that don't fit together; nothing that could be compiled, or by.
     """
 
     panels = (
@@ -88,6 +89,7 @@ class OneEnergy(Method):
         levels: LevelLaw | None = None,
         label_dropout: float = 0.1,
         fokker_planck: FokkerPlanck | None = None,
+        compile: bool = False,
     ) -> None:
         super().__init__(energy, initializer, schedule)
         if not isinstance(schedule, ScoreSchedule):
@@ -121,6 +123,15 @@ class OneEnergy(Method):
         self.score, self.level_score, self.recovery = score, level_score, recovery
         self.fokker_planck, self._drops_out = fokker_planck, drops_out(energy)
         self.levels = MixedLevels() if levels is None else levels
+        check_bool("OneEnergy.compile", compile)
+        if compile:
+            check_compiler("OneEnergy.compile")
+            if not energy.compiles_slopes:
+                raise ConfigurationError(
+                    "OneEnergy.compile needs an energy that writes its slopes out, a UNetEnergy: leave it out"
+                )
+        self.settings = {"compile": compile}  # torch's modules have a method of that name
+        self._compiled = torch.compile(energy.slopes, dynamic=False) if compile else None
         self._weights: dict[str, float] | None = None
 
     def begin_step(self, step: int) -> None:
@@ -157,7 +168,7 @@ class OneEnergy(Method):
             # ∇E on ε, ∂U/∂λ on τ and on F
             eps = noise.normal("eps", tuple(x.shape[1:]))
             x_level = marginal(x, torch.sigmoid(logsnr).sqrt(), torch.sigmoid(-logsnr).sqrt(), eps)
-            slopes = self.energy.slopes(x_level, logsnr, label)
+            slopes = (self._compiled or self.energy.slopes)(x_level, logsnr, label)
             if self.score is not None and "score" in weights:
                 losses["score"] = self.score(slopes.in_x, eps, transition)
             if {"level", "fokker_planck"} & weights.keys():

@@ -12,11 +12,17 @@ from modules.core.checks import ConfigurationError
 from modules.core.noise import Noise
 from modules.core.types import Batch
 from modules.energies.mlp import MLPEnergy
+from modules.energies.normalized import NormalizedEnergy
 from modules.energies.resnet import CooperativeResNet
+from modules.energies.unet import UNetEnergy
 from modules.initializers.mlp import MLPInitializer
+from modules.initializers.own import OwnProposal
 from modules.initializers.unet import UNet
+from modules.losses.score import LevelScore, ScoreMatching
+from modules.methods.one_energy import OneEnergy
 from modules.methods.recovery import RecoveryLikelihood
 from modules.samplers.langevin import Langevin
+from modules.schedules.continuous import ContinuousSchedule
 from modules.schedules.cosine import CosineSchedule
 
 torch.set_num_threads(1)
@@ -127,6 +133,57 @@ def test_the_switch_is_used(monkeypatch, compile: bool) -> None:
     assert ran == ["ResidualInitializer.mean"] * 2 * compile
 
 
+def _one_energy(energy, **settings) -> OneEnergy:
+    parts = ContinuousSchedule(), Langevin(1), ScoreMatching(), LevelScore()
+    return OneEnergy(energy, OwnProposal(energy.shape, energy.num_classes), *parts, **settings)
+
+
+def _unet_energy(**settings) -> NormalizedEnergy:
+    sizes = {"dim": 8, "dim_mults": (1, 1), "num_blocks": 1, "attention_resolutions": (), "groups": 4}
+    return NormalizedEnergy(UNetEnergy((1, 8, 8), 3, **sizes, **settings))
+
+
+@needs_a_compiler
+@pytest.mark.parametrize(
+    "traced", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["called", "traced"]
+)
+def test_one_energys_compiled_step_is_the_eager_one(monkeypatch, traced: bool) -> None:
+    """The loss and its gradients; traced in one graph, without code for a processor, which takes minutes."""
+    torch.manual_seed(0)
+    energy, graph, ran = _awake(_unet_energy()), torch.compile, []
+
+    def compiled(run, **settings):
+        def call(*args):
+            ran.append((run.__func__, settings))
+            return within(*args)
+
+        within = graph(run, backend="aot_eager", fullgraph=True, **settings) if traced else run
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    x, label = torch.rand(4, 1, 8, 8, dtype=torch.float64) * 2 - 1, torch.tensor([0, 1, -1, 2])
+    found = []
+    for switch in (False, True):
+        method = _one_energy(energy, compile=switch)
+        method.begin_step(0)
+        loss = method(Batch(x, label), Noise(0, torch.arange(4), dtype=torch.float64)).losses["energy"]
+        found.append((loss, *torch.autograd.grad(loss, list(energy.parameters()))))
+    assert ran == [(NormalizedEnergy.slopes, {"dynamic": False})]
+    for eager, ours in zip(*found, strict=True):
+        largest = max(1.0, float(eager.detach().abs().max()))
+        torch.testing.assert_close(ours, eager, rtol=1e-11, atol=1e-12 * largest)
+
+
+@needs_a_compiler
+def test_slopes_that_autograd_finds_cant_be_compiled() -> None:
+    """A graph of a gradient is learnt through once more, which torch.compile can't."""
+    for energy in (MLPEnergy((2,)), NormalizedEnergy(MLPEnergy((2,)))):
+        with pytest.raises(ConfigurationError, match=r"OneEnergy\.compile needs an energy that writes"):
+            _one_energy(NormalizedEnergy(energy), compile=True)
+    with pytest.raises(ConfigurationError, match=r"OneEnergy\.compile must be True or False"):
+        _one_energy(_unet_energy(), compile=1)
+
+
 def test_a_switch_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"RecoveryLikelihood\.compile must be True or False"):
         RecoveryLikelihood(
@@ -147,6 +204,7 @@ def test_without_a_compiler_it_is_refused_before_any_compute(monkeypatch) -> Non
         "RecoveryLikelihood": lambda: RecoveryLikelihood(
             *networks, CosineSchedule(), Langevin(1), shared_noise=True, compile=True
         ),
+        "OneEnergy": lambda: _one_energy(_unet_energy(), compile=True),
         "Langevin": lambda: Langevin(1, compile="default"),
     }.items():
         with pytest.raises(
