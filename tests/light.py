@@ -2,7 +2,8 @@
 
 Runs of this process, and those that `tests.forks` starts. Figures that are looked at are drawn:
 `with light.drawn():`. That odd numbers are drawn without a fault is for report/test_curves.py, what a picture
-of points shows for report/test_pictures.py, what a constant is measured on for methods/test_one_energy.py.
+of points shows for report/test_pictures.py, what a constant is measured on for
+methods/test_one_energy_constant.py.
 """
 
 from __future__ import annotations
