@@ -34,7 +34,10 @@ _RECORDS = 40  # steps of long chains, of which 20 records are kept
 _DEFAULTS = {
     "evaluate": ["--num", "8"],
     "detect": ["--num", "8"],
-    "likelihood": ["--num", "4", "--levels", "4", "--chains", "2", "--bridges", "1"],
+    "likelihood": [
+        *("--num", "4", "--levels", "4", "--chains", "2", "--bridges", "1"),
+        *("--set", "annealing/Hamiltonian.num_leapfrog=1"),
+    ],
     "generate": ["--num", "4"],
     "compose": ["--num", "4"],
     "restore": ["--num", "2", "--completions", "2"],
