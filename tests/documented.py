@@ -34,7 +34,10 @@ _RECORDS = 40  # steps of long chains, of which 20 records are kept
 _DEFAULTS = {
     "evaluate": ["--num", "8"],
     "detect": ["--num", "8"],
-    "likelihood": ["--num", "4", "--chains", "2", "--bridges", "1"],
+    "likelihood": [
+        *("--num", "4", "--levels", "4", "--chains", "2", "--bridges", "1"),
+        *("--set", "annealing/Hamiltonian.num_leapfrog=1"),
+    ],
     "generate": ["--num", "4"],
     "compose": ["--num", "4"],
     "restore": ["--num", "2", "--completions", "2"],
@@ -114,6 +117,8 @@ class Command:
         chosen = _DEFAULTS.get(self.task, [])
         for option, value in zip(chosen[::2], chosen[1::2], strict=True):
             words += [option, value] if option not in words else []
+        if self.task == "detect" and "DenoisingScore" in words:
+            words += ["--set", "DenoisingScore.num_noises=1"]
         return words
 
 

@@ -1,8 +1,9 @@
-"""What runs of tests do less of where nobody looks: figures are blank, and a constant of few examples.
+"""What runs of tests do less of where nobody looks: figures are blank, constants and pilots of few examples.
 
 Runs of this process, and those that `tests.forks` starts. Figures that are looked at are drawn:
 `with light.drawn():`. That odd numbers are drawn without a fault is for report/test_curves.py, what a picture
-of points shows for report/test_pictures.py, what a constant is measured on for methods/test_one_energy.py.
+of points shows for report/test_pictures.py, what a constant is measured on for
+methods/test_one_energy_constant.py.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from modules.methods import one_energy
 from modules.methods.shown import Panel
 from modules.report import page, pictures, proposal_pictures
 from modules.report.curves import save_curves
+from modules.tasks import _annealing
 from modules.training import diary
 
 _FIGURES = (
@@ -29,6 +31,13 @@ _FIGURES = (
     (pictures, "scatter", pictures.scatter),
     (proposal_pictures, "scatter", pictures.scatter),
     (Figure, "savefig", Figure.savefig),
+)
+
+_FEW = (
+    (one_energy, "_CALIBRATION", 256),
+    # of the likelihood task alone: how well its paths are tuned is for tests/analysis
+    (_annealing, "_PILOT", 8),
+    (_annealing, "_SETTLING", 2),
 )
 
 
@@ -57,7 +66,8 @@ def lighten(patch: pytest.MonkeyPatch) -> None:
     blanks = (_save_blank, _no_values, _bytes_of_points, _bytes_of_points, _save_undrawn)
     for (module, name, _), blank in zip(_FIGURES, blanks, strict=True):
         patch.setattr(module, name, blank)
-    patch.setattr(one_energy, "_CALIBRATION", 256)
+    for module, name, few in _FEW:
+        patch.setattr(module, name, few)
 
 
 @contextmanager

@@ -239,7 +239,10 @@ TASKS = {
     "detect": ["--num", "11", "--against", "uniform", "--score", "EnergyScore", "--score", "DenoisingScore"],
     "chains": ["--num", "5", "--steps", "40", "--every", "1", "--start", "samples", "--level", "1"],
     "landscape": ["--points", "5"],
-    "likelihood": ["--num", "5", "--chains", "4", "--bridges", "1", "--by", "annealing"],
+    "likelihood": [
+        *("--num", "5", "--chains", "4", "--bridges", "1", "--by", "annealing"),
+        *("--set", "annealing/Hamiltonian.num_leapfrog=1"),
+    ],
     "restore": ["--num", "3", "--completions", "2", "--map", "Blur"],
 }
 """Options of the tasks on a run that write other files than generate and evaluate."""

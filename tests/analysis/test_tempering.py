@@ -17,7 +17,7 @@ from modules.schedules.continuous import ContinuousSchedule
 
 torch.set_num_threads(1)
 
-LEVELS, SHARE = 10, 0.3
+LEVELS, SHARE = 6, 0.3
 MEANS = torch.tensor([[-0.8, 0.1], [0.7, 0.4]], dtype=torch.float64)
 MIXTURE = MixtureEnergy(MEANS, [0.02, 0.01], [1 - SHARE, SHARE])  # at level 0 some 7 widths lie between
 SCHEDULE = ContinuousSchedule(LEVELS)
@@ -60,7 +60,7 @@ def _chains(num: int, records: int, replicas: Replicas | None):
 
 
 def test_modes_are_visited_as_often_as_they_should():
-    num, records = 40, 200
+    num, records = 100, 60
     replicas = Replicas(LEVELS)
     chains = _chains(num, records, replicas)
     assert chains.t == 1 and chains.energy.shape == (records + 1, num)

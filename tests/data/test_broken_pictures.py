@@ -21,14 +21,10 @@ from modules.data.stream import TrainingStream
 from tests.data.broken_pictures import KINDS, bomb, broken, sound
 from tests.tiny import TINY
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 SHAPE = (3, 8, 8)
 SECONDS = 5  # of a picture; a sound one takes a millisecond
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.chdir(tmp_path)
 
 
 def save(pictures: list[bytes], name: str = "set") -> str:

@@ -100,14 +100,14 @@ def test_langevin_fails_the_same_test():
 
 @adjusted
 def test_a_mixture_by_quantiles(make):
-    y = _run(make(150), MIXTURE, 0.9, 20_000, 1).y[:, 0]
+    y = _run(make(100), MIXTURE, 0.9, 20_000, 1).y[:, 0]
     assert _distance(y, lambda v: 0.3 * _normal(v, -1.5, 0.6) + 0.7 * _normal(v, 1.0)) < LIMIT
     assert _distance(y, lambda v: 0.33 * _normal(v, -1.5, 0.6) + 0.67 * _normal(v, 1.0)) > LIMIT
 
 
 @adjusted
 def test_a_banana_by_quantiles(make):
-    y = _run(make(150), BANANA, 0.5, 20_000, 2).y
+    y = _run(make(100), BANANA, 0.5, 20_000, 2).y
     assert _distance(y[:, 0], _normal) < LIMIT
     assert _distance(y[:, 1] - 0.5 * y[:, 0] ** 2, _normal) < LIMIT
 
@@ -116,8 +116,9 @@ def test_the_bias_of_langevin_falls_linearly_in_s_squared():
     """Of the variance of N(0, 1): its excess over s² is the same at s² = 0.2, 0.4 and 0.8, near 1/4."""
     bowl, rates = ByAutograd(lambda y: 0.5 * y.square().sum(1)), []
     for s_squared in (0.2, 0.4, 0.8):
-        noise = Noise(0, torch.arange(10_000), stream="bias", dtype=torch.float64)
-        y, size = noise.normal("start", (1,)), torch.full((10_000,), s_squared**0.5, dtype=torch.float64)
+        noise = Noise(0, torch.arange(2_500), stream="bias", dtype=torch.float64)
+        # four elements that know nothing of each other: 10,000 chains at the price of 2,500 rows of noise
+        y, size = noise.normal("start", (4,)), torch.full((2_500,), s_squared**0.5, dtype=torch.float64)
         total, once = 0.0, Langevin(10)
         for block in range(50):
             y = once.sample(bowl, y, size, noise.child(str(block))).y
@@ -142,9 +143,9 @@ def test_given_elements_stay_and_the_others_have_their_law_given_them(make):
 @pytest.mark.parametrize(
     ("make", "target"),
     [
-        (lambda warm: AdjustedLangevin(200, num_warmup=warm), 0.574),
-        (lambda warm: Hamiltonian(200, num_warmup=warm), 0.8),
-        (lambda warm: UnderdampedLangevin(200, num_warmup=warm), 0.9),
+        (lambda warm: AdjustedLangevin(50, num_warmup=warm), 0.574),
+        (lambda warm: Hamiltonian(50, num_warmup=warm), 0.8),
+        (lambda warm: UnderdampedLangevin(50, num_warmup=warm), 0.9),
     ],
 )
 def test_the_warm_up_finds_the_step_size_and_then_it_is_fixed(make, target):

@@ -19,6 +19,7 @@ from modules.data.quantization import dequantized
 torch.set_num_threads(1)
 
 SHORT = ["--num", "12", "--levels", "3", "--chains", "4", "--bridges", "1"]
+SHORT += ["--set", "annealing/Hamiltonian.num_leapfrog=1"]
 
 
 def _run(run, output, *options: str) -> int:
@@ -71,7 +72,7 @@ def test_annealing_goes_on_where_it_was_stopped(one_run, tmp_path):
     def log_z() -> dict:
         return json.loads((tmp_path / "out" / "likelihood.json").read_text())["log_z"]
 
-    options = ["--by", "annealing", "--batch-size", "2", "--set", "annealing/Hamiltonian.num_leapfrog=1"]
+    options = ["--by", "annealing", "--batch-size", "2", "--ladder", "3"]
     assert _run(one_run, tmp_path / "out", *options) == 0
     whole, kept = log_z(), tmp_path / "out" / "annealing"
     names = sorted(path.name for path in kept.iterdir())
