@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 
+from modules.core.arguments import arguments_of
 from modules.core.checks import ConfigurationError
 from modules.core.noise import Noise
 from modules.core.types import Batch
@@ -165,6 +166,7 @@ def test_one_energys_compiled_step_is_the_eager_one(monkeypatch, traced: bool) -
     found = []
     for switch in (False, True):
         method = _one_energy(energy, compile=switch)
+        assert arguments_of(method, "")["compile"] is switch
         method.begin_step(0)
         loss = method(Batch(x, label), Noise(0, torch.arange(4), dtype=torch.float64)).losses["energy"]
         found.append((loss, *torch.autograd.grad(loss, list(energy.parameters()))))

@@ -273,6 +273,7 @@ def test_what_it_was_made_with_is_kept() -> None:
         "levels": UniformLevels(),
         "label_dropout": 0.3,
         "fokker_planck": FokkerPlanck(),
+        "compile": False,
     }
     assert arguments_of(OneEnergy(**given), "") == given
     plain = OneEnergy(*list(given.values())[:4], score=ScoreMatching())
