@@ -11,8 +11,6 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features
 from PIL import Image
 
 SHAPE = (3, 4, 4)
-
-
 CLASSES = ["cat", "dog", "owl"]
 
 

@@ -139,3 +139,15 @@ def test_noisy_rings_are_exact(noise):
     near = expected > -30  # beyond, 201 radii are too few
     assert near.sum() >= 3
     torch.testing.assert_close(found[near], expected[near], rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("noise", [0.3, 1.0])
+@pytest.mark.parametrize("make", [Checkerboard, GaussianMixture2D, lambda: Rings(std=0.06)])
+def test_far_noisier_densities_are_means_of_normals_about_the_points(make, noise):
+    """Of all three, where an approximation for small noise would be off by tenths of a nat."""
+    data, scale = make(), 0.8
+    centres = scale * points(data)[0].double()
+    x = torch.cartesian_prod(*[torch.linspace(-1, 1, 5, dtype=torch.float64)] * 2)
+    log_normal = -(torch.cdist(x, centres) ** 2) / (2 * noise**2) - math.log(2 * math.pi * noise**2)
+    expected = log_normal.logsumexp(1) - math.log(len(centres))
+    torch.testing.assert_close(data.log_density(x, scale, noise), expected, rtol=0, atol=0.05)
